@@ -245,7 +245,7 @@ static size_t print_v6(const uint8_t bytes[16], char *out)
     int zero_count;
     size_t len = 0;
 
-    for (int i = 0; i < 8; i++)
+    for (size_t i = 0; i < 8; i++)
         groups[i] = (unsigned)bytes[2 * i] << 8 | bytes[2 * i + 1];
     longest_zero_run(groups, &zero_start, &zero_count);
     for (int i = 0; i < 8; i++) {
