@@ -1,0 +1,47 @@
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from lib import netns  # noqa: E402
+from lib.origin import Authority, Origin  # noqa: E402
+from lib.sniffer import Sniffer  # noqa: E402
+
+
+def pytest_sessionstart(session):
+    netns.sweep_stale()
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """A test that could not run has proven nothing: it fails."""
+    outcome = yield
+    report = outcome.get_result()
+    if report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, hence not proven: {report.longrepr}"
+
+
+@pytest.fixture
+def world():
+    with netns.World() as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def authority():
+    with netns.state_directory("authority") as directory:
+        yield Authority(directory)
+
+
+@pytest.fixture
+def origin(world, authority):
+    return Origin(world, authority)
+
+
+@pytest.fixture
+def sniffer(world):
+    with Sniffer(world) as recording:
+        yield recording
