@@ -1,0 +1,52 @@
+/*
+ * Questions to the host's resolvers; the only place that knows c-ares.
+ *
+ * Messages are ours (core/dns_message), c-ares carries them: ids, ports and the case of letters are
+ * random, and only an answer to exactly the question that was asked is taken. A callback never runs
+ * inside the call that asked, and never after its query was cancelled.
+ */
+#ifndef PROXY_WORKER_RESOLVER_H
+#define PROXY_WORKER_RESOLVER_H
+
+#include "proxy/core/dns_message.h"
+
+struct policy;
+struct resolver;
+struct resolver_query;
+struct worker_thread;
+
+/* Set up for the thread's current policy (resolvers, host lines); NULL when that is impossible. */
+struct resolver *resolver_new(struct worker_thread *thread);
+
+/* Takes the resolvers and host lines of a new policy; queries in flight end as they were asked. */
+int resolver_reconfigure(struct resolver *resolver, const struct policy *policy);
+void resolver_free(struct resolver *resolver);
+
+enum resolver_status {
+    RESOLVER_OK,      /* `reply` is a resolver's answer, positive or negative */
+    RESOLVER_FAILED,  /* no resolver gave a usable answer */
+    RESOLVER_TIMEOUT, /* none answered in time */
+};
+
+/* `reply` only with RESOLVER_OK; borrowed for the call. */
+typedef void resolver_done(void *arg, enum resolver_status status, const struct dns_reply *reply);
+
+/* Asks for the addresses of one type, A or AAAA. NULL when it cannot (then no callback comes). */
+struct resolver_query *resolver_ask(struct resolver *resolver, const struct hostname *name,
+                                    uint16_t type, resolver_done *done, void *arg);
+
+/* Detaches: `done` is not called any more. NULL is nothing. */
+void resolver_cancel(struct resolver_query *query);
+
+/*
+ * All addresses of a name for dialling: its host lines if it has any, else A and AAAA asked at
+ * once (each possibly from the cache), IPv6 and IPv4 in turn, IPv6 first. `count` 0 when it has
+ * none, or when no resolver answered.
+ */
+struct resolver_lookup;
+typedef void resolver_found(void *arg, const struct netaddr *addresses, size_t count);
+struct resolver_lookup *resolver_look_up(struct resolver *resolver, const struct hostname *name,
+                                         resolver_found *found, void *arg);
+void resolver_look_up_cancel(struct resolver_lookup *lookup);
+
+#endif
