@@ -33,17 +33,13 @@ struct dns_front;
 struct listener;
 struct names;
 struct resolver;
+struct worker_link;
+struct worker_policy;
 
 /* Descriptors by enum message_socket; -1 where the machine has no such family. */
 struct worker_sockets {
     int fd[SOCKET_COUNT];
 };
-
-/* A policy and its compiled form; immutable, counted. `policy` keeps resolvers, hosts, locals. */
-struct worker_policy;
-const struct policy *worker_policy_facts(const struct worker_policy *policy);
-struct matcher *worker_policy_matcher(const struct worker_policy *policy);
-uint32_t worker_policy_generation(const struct worker_policy *policy);
 
 struct worker_thread {
     unsigned index; /* 0.. */
@@ -58,8 +54,11 @@ struct worker_thread {
     struct conn *conns; /* head of conn.c's list */
     size_t conn_count;
 
-    struct worker_policy *current; /* use the functions below */
-    struct worker_link *link;      /* to the control thread */
+    /* thread.c's: use the functions below. */
+    struct worker_policy *current;
+    struct worker_link *link;
+    struct event *orders;
+    int order_fd;
     int log_fd;
     uint64_t lines_lost;
 };
