@@ -62,6 +62,17 @@ void faults_add(struct faults *faults, const char *file, uint32_t line, struct s
     faults->list[faults->count++] = fault;
 }
 
+void faults_sort(struct faults *faults, size_t first)
+{
+    for (size_t i = first + 1; i < faults->count; i++) {
+        struct fault fault = faults->list[i];
+        size_t at = i;
+        for (; at > first && faults->list[at - 1].line > fault.line; at--)
+            faults->list[at] = faults->list[at - 1];
+        faults->list[at] = fault;
+    }
+}
+
 bool faults_any(const struct faults *faults)
 {
     return faults->count > 0 || faults->dropped > 0;

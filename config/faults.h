@@ -32,6 +32,9 @@ void faults_fini(struct faults *faults);
 /* Copies what it is given; `file` may be NULL. Bytes that are not printable ASCII become '?'. */
 void faults_add(struct faults *faults, const char *file, uint32_t line, struct span message);
 
+/* Puts the faults from `first` on in the order of their lines, each line's own order kept. */
+void faults_sort(struct faults *faults, size_t first);
+
 bool faults_any(const struct faults *faults);
 
 /* "file:line: message", without a line break. */
