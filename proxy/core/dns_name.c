@@ -34,9 +34,9 @@ static enum read_status read_labels(struct reader *r, struct dns_name *name, boo
             return status;
         /*
          * RFC 1035 3.1: "the total length of a domain name (i.e., label octets and label length
-         * octets) is restricted to 255 octets or less." The root's byte has to fit as well.
+         * octets) is restricted to 255 octets or less."
          */
-        if ((size_t)name->len + 1 + len + (len > 0 ? 1 : 0) > DNS_NAME_MAX)
+        if ((size_t)name->len + 1 + len > DNS_NAME_MAX)
             return READ_BAD;
         name->bytes[name->len++] = len;
         if (len == 0)

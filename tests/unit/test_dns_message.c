@@ -271,6 +271,10 @@ static const struct reply_row reply_rows[] = {
        false, 60),
     OK("other classes ignored", 0x8180, COUNTS(1, 2, 0, 0), 1,
        OWNER "\0\1\0\3\0\0\0\1\0\3\1\1\1" OWNER A("\x3c", IP1), 0, 1, "1.2.3.4", 0, false, 60),
+    OK("a CNAME of another class ignored", 0x8180, COUNTS(1, 2, 0, 0), 1,
+       OWNER "\0\5\0\3\0\0\0\1" TO_A OWNER A("\x3c", IP1), 0, 1, "1.2.3.4", 0, false, 60),
+    OK("a CNAME that was asked for", 0x8180, COUNTS(1, 1, 0, 0), 5, OWNER CNAME("\x3c") TO_A, 0, 0,
+       NULL, 0, false, 0),
     OK("TTL with its top bit", 0x8180, COUNTS(1, 1, 0, 0), 1, OWNER "\0\1\0\1\x80\0\0\1\0\4" IP1, 0,
        1, "1.2.3.4", 0, false, 0),
     OK("TTL just below it", 0x8180, COUNTS(1, 1, 0, 0), 1, OWNER "\0\1\0\1\x7f\xff\xff\xff\0\4" IP1,
@@ -292,6 +296,8 @@ static const struct reply_row reply_rows[] = {
        NULL, 0, true, 30),
     OK("NODATA, SOA of elsewhere", 0x8180, COUNTS(1, 0, 1, 0), 28, "\1x\0" SOA("\x1e", "\x1e"), 0,
        0, NULL, 0, false, 0),
+    OK("NODATA, SOA of another class", 0x8180, COUNTS(1, 0, 1, 0), 28,
+       COM "\0\6\0\3\0\0\0\1\0\x18" COM COM "aaaabbbbccccddddeeee", 0, 0, NULL, 0, false, 0),
     OK("NODATA without SOA", 0x8180, COUNTS(1, 0, 0, 0), 28, "", 0, 0, NULL, 0, false, 0),
     OK("only the other type", 0x8180, COUNTS(1, 1, 0, 0), 28, OWNER A("\x3c", IP1), 0, 0, NULL, 0,
        false, 0),
@@ -552,6 +558,25 @@ static void reply_many_records(void **state)
     }
 }
 
+/* No transport can carry it. */
+static void over_long_messages(void **state)
+{
+    static struct builder b;
+    struct dns_query query;
+    struct dns_reply reply;
+
+    (void)state;
+    begin(&b, 0);
+    b.bytes[2] |= DNS_FLAG_TC >> 8;
+    assert_int_equal(dns_reply_parse(span_of(b.bytes, DNS_MESSAGE_MAX), &asked_a, &reply),
+                     DNS_REPLY_OK);
+    assert_int_equal(dns_reply_parse(span_of(b.bytes, DNS_MESSAGE_MAX + 1), &asked_a, &reply),
+                     DNS_REPLY_BAD);
+    assert_int_equal(dns_query_parse(span_of(b.bytes, DNS_MESSAGE_MAX), &query), DNS_QUERY_FORMERR);
+    assert_int_equal(dns_query_parse(span_of(b.bytes, DNS_MESSAGE_MAX + 1), &query),
+                     DNS_QUERY_DROP);
+}
+
 static void ttl_clamp(void **state)
 {
     (void)state;
@@ -565,19 +590,13 @@ static void ttl_clamp(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(query_values),
-        cmocka_unit_test(query_patches),
-        cmocka_unit_test(query_single_bytes),
-        cmocka_unit_test(query_prefixes),
-        cmocka_unit_test(query_garbage_behind),
-        cmocka_unit_test(query_root_and_address),
-        cmocka_unit_test(reply_table),
-        cmocka_unit_test(reply_prefixes),
-        cmocka_unit_test(reply_other_question),
-        cmocka_unit_test(reply_exact_case),
-        cmocka_unit_test(reply_chain_cap),
-        cmocka_unit_test(reply_many_records),
-        cmocka_unit_test(ttl_clamp),
+        cmocka_unit_test(query_values),         cmocka_unit_test(query_patches),
+        cmocka_unit_test(query_single_bytes),   cmocka_unit_test(query_prefixes),
+        cmocka_unit_test(query_garbage_behind), cmocka_unit_test(query_root_and_address),
+        cmocka_unit_test(reply_table),          cmocka_unit_test(reply_prefixes),
+        cmocka_unit_test(reply_other_question), cmocka_unit_test(reply_exact_case),
+        cmocka_unit_test(reply_chain_cap),      cmocka_unit_test(reply_many_records),
+        cmocka_unit_test(over_long_messages),   cmocka_unit_test(ttl_clamp),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

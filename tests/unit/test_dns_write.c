@@ -151,6 +151,9 @@ static void what_cannot_be_said(void **state)
     assert_int_equal(dns_answer_write(&query, &answer, DNS_TCP, bytes, sizeof(bytes)), 0);
     answer.count = DNS_ADDRESSES_MAX;
     assert_int_not_equal(dns_answer_write(&query, &answer, DNS_TCP, bytes, sizeof(bytes)), 0);
+    query.class = 3;
+    assert_int_equal(dns_answer_write(&query, &answer, DNS_TCP, bytes, sizeof(bytes)), 0);
+    query.class = DNS_CLASS_IN;
     query.has_question = false;
     assert_int_equal(dns_answer_write(&query, &answer, DNS_TCP, bytes, sizeof(bytes)), 0);
     answer.count = 0;
@@ -159,6 +162,8 @@ static void what_cannot_be_said(void **state)
     assert_int_equal(dns_answer_write(&query, &answer, DNS_TCP, bytes, sizeof(bytes)), 0);
     query.has_edns = true;
     assert_int_not_equal(dns_answer_write(&query, &answer, DNS_TCP, bytes, sizeof(bytes)), 0);
+    answer.rcode = 0x1000;
+    assert_int_equal(dns_answer_write(&query, &answer, DNS_TCP, bytes, sizeof(bytes)), 0);
 }
 
 /* How many addresses fit the client, and what it is told when one more does not. */
