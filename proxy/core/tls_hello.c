@@ -178,10 +178,8 @@ static bool read_extensions(struct reader list, struct tls_hello_scratch *scratc
     while (!reader_at_end(&list)) {
         uint16_t type;
         struct reader data;
-        bool is_fine =
-            reader_u16(&list, &type) == READ_OK && reader_child16(&list, &data) == READ_OK;
         *reason = REASON_BAD_HELLO;
-        if (!is_fine)
+        if (reader_u16(&list, &type) != READ_OK || reader_child16(&list, &data) != READ_OK)
             return false;
         if (type == EXTENSION_SERVER_NAME)
             *reason = REASON_BAD_NAME;

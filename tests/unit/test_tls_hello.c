@@ -232,6 +232,8 @@ static const struct row rows[] = {
     ROW("ALPN empty list", SNI "\0\x10\0\2\0\0", REASON_BAD_HELLO, "good.example", 22, 0x99),
     ROW("ALPN empty protocol", SNI "\0\x10\0\3\0\1\0", REASON_BAD_HELLO, "good.example", 22, 0x99),
     ROW("ALPN without list", SNI "\0\x10\0\0", REASON_BAD_HELLO, "good.example", 22, 0x99),
+    ROW("ALPN garbage behind", SNI "\0\x10\0\6\0\3\2h2x", REASON_BAD_HELLO, "good.example", 22,
+        0x99),
     ROW("ALPN short list", SNI "\0\x10\0\5\0\2\2h2", REASON_BAD_HELLO, "good.example", 26, 3),
     ROW("ALPN long protocol", SNI "\0\x10\0\5\0\3\3h2", REASON_BAD_HELLO, "good.example", 27, 2),
 };
@@ -333,6 +335,55 @@ static void changed_bytes(void **state)
         bytes[change->at] = was;
     }
     assert_int_equal(read_marked(stream).status, TLS_HELLO_OK);
+}
+
+/* Makes room for `by` bytes at `at`, or takes `-by` out there, and corrects the outer lengths. */
+static size_t resize(uint8_t *bytes, size_t len, size_t at, int by)
+{
+    size_t from = by < 0 ? at + (size_t)-by : at;
+    size_t end = (size_t)((int)len + by);
+
+    memmove(bytes + (by < 0 ? at : at + (size_t)by), bytes + from, len - from);
+    bytes[AT_RECORD_LEN + 1] = (uint8_t)(end - AT_TYPE);
+    bytes[AT_LEN + 2] = (uint8_t)(end - AT_MAJOR);
+    return end;
+}
+
+/* Fields that are too long or too short although every length agrees. */
+static void changed_fields(void **state)
+{
+    static const struct {
+        const char *what;
+        size_t len_at;
+        uint8_t len;
+        int by;
+        enum tls_hello_status status;
+    } fields[] = {
+        {"session id of 31", AT_SESSION_ID_LEN, 31, -1, TLS_HELLO_OK},
+        {"no session id", AT_SESSION_ID_LEN, 0, -32, TLS_HELLO_OK},
+        {"session id of 33", AT_SESSION_ID_LEN, 33, 1, TLS_HELLO_BAD},
+        {"two suites", AT_SUITES_LEN + 1, 4, 2, TLS_HELLO_OK},
+        {"a suite and a half", AT_SUITES_LEN + 1, 3, 1, TLS_HELLO_BAD},
+        {"half a suite", AT_SUITES_LEN + 1, 1, -1, TLS_HELLO_BAD},
+        {"no suite", AT_SUITES_LEN + 1, 0, -2, TLS_HELLO_BAD},
+        {"two compressions", AT_COMPRESSION_LEN, 2, 1, TLS_HELLO_OK},
+        {"no compression", AT_COMPRESSION_LEN, 0, -1, TLS_HELLO_BAD},
+    };
+    uint8_t bytes[256];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
+        size_t len = build(SPAN_LITERAL(SNI), bytes);
+        bytes[fields[i].len_at] = fields[i].len;
+        len = resize(bytes, len, fields[i].len_at + 1, fields[i].by);
+        struct answer got = read_marked(span_of(bytes, len));
+        print_message("%s\n", fields[i].what);
+        assert_int_equal(got.status, fields[i].status);
+        if (got.status == TLS_HELLO_OK)
+            assert_string_equal(got.hello.name.text, "good.example");
+        else
+            assert_int_equal(got.reason, REASON_BAD_HELLO);
+    }
 }
 
 /* TLS 1.2 may leave the extensions out, with their length. */
@@ -479,6 +530,27 @@ static void second_record(void **state)
     assert_int_equal(read_marked(stream).status, TLS_HELLO_OK);
 }
 
+/* An empty record before the hello and inside it. */
+static void empty_records(void **state)
+{
+    static const uint8_t empty[TLS_RECORD_HEADER_LEN] = {22, 3, 1, 0, 0};
+    const size_t ends[] = {0, TLS_RECORD_HEADER_LEN + 40};
+    uint8_t bytes[128];
+    uint8_t framed[256];
+
+    (void)state;
+    struct span message =
+        span_from(span_of(bytes, build(SPAN_LITERAL(SNI), bytes)), TLS_RECORD_HEADER_LEN);
+    for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
+        size_t len = tls_frame(message, 40, 60, framed);
+        memmove(framed + ends[i] + sizeof(empty), framed + ends[i], len - ends[i]);
+        memcpy(framed + ends[i], empty, sizeof(empty));
+        struct answer got = read_marked(span_of(framed, len + sizeof(empty)));
+        assert_int_equal(got.status, TLS_HELLO_BAD);
+        assert_int_equal(got.reason, REASON_BAD_HELLO);
+    }
+}
+
 /* The largest hello, in the largest records and in the smallest, and one byte more. */
 static void largest(void **state)
 {
@@ -501,6 +573,8 @@ static void largest(void **state)
         assert_int_equal(got.status, TLS_HELLO_OK);
         assert_string_equal(got.hello.name.text, "good.example");
     }
+    len = tls_frame(message, TLS_HELLO_LEN_MAX, 1, framed);
+    assert_int_equal(read_marked(span_of(framed, len)).reason, REASON_BAD_HELLO);
     bytes[AT_LEN + 2]++;
     len = tls_frame(message, 1 << 14, 1 << 14, framed);
     assert_int_equal(read_marked(span_of(framed, len)).reason, REASON_TOO_LARGE);
@@ -637,18 +711,13 @@ static void guess(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(extension_table),
-        cmocka_unit_test(changed_bytes),
-        cmocka_unit_test(no_extension_block),
-        cmocka_unit_test(name_lengths),
-        cmocka_unit_test(ech_and_alpn),
-        cmocka_unit_test(many_protocols),
-        cmocka_unit_test(bytes_behind),
-        cmocka_unit_test(second_record),
-        cmocka_unit_test(largest),
-        cmocka_unit_test(recorded),
-        cmocka_unit_test(mutated),
-        cmocka_unit_test(guess),
+        cmocka_unit_test(extension_table), cmocka_unit_test(changed_bytes),
+        cmocka_unit_test(changed_fields),  cmocka_unit_test(no_extension_block),
+        cmocka_unit_test(name_lengths),    cmocka_unit_test(ech_and_alpn),
+        cmocka_unit_test(many_protocols),  cmocka_unit_test(bytes_behind),
+        cmocka_unit_test(second_record),   cmocka_unit_test(empty_records),
+        cmocka_unit_test(largest),         cmocka_unit_test(recorded),
+        cmocka_unit_test(mutated),         cmocka_unit_test(guess),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
