@@ -148,7 +148,10 @@ int cage_wait(struct cage *cage, const struct cage_watch *watch);
 /* Kills everything inside and returns when it is gone; nothing when it is gone already. */
 void cage_kill(struct cage *cage);
 
-/* cage_kill, restores terminal and signal mask, closes all. */
+/*
+ * cage_kill, restores terminal and signal mask, closes all. A signal that came after the command's
+ * end is delivered here: whatever must still be done belongs before it.
+ */
 void cage_fini(struct cage *cage);
 
 /* Readable when nothing is left inside, also after the front's death; borrowed, -1 when none. */

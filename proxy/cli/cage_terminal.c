@@ -127,11 +127,16 @@ void cage_terminal_take(struct cage_terminal *terminal)
     cage_terminal_resize(terminal);
 }
 
-/* In the background the modes are somebody else's by now. */
+/*
+ * What is unread was meant for the command, or is a terminal's answer to what the command printed:
+ * the shell must not read it. In the background the modes are somebody else's by now.
+ */
 void cage_terminal_give(struct cage_terminal *terminal)
 {
-    if (terminal->is_raw && is_foreground(terminal->keyboard))
+    if (terminal->is_raw && is_foreground(terminal->keyboard)) {
+        tcflush(terminal->keyboard, TCIFLUSH);
         tcsetattr(terminal->keyboard, TCSANOW, &terminal->before);
+    }
     terminal->is_raw = false;
 }
 

@@ -33,6 +33,8 @@ static void front_stdio(const struct front *front, int out)
         return;
     }
     dup2(front->input > 0 ? front->input : null, 0);
+    if (front->input < 0)
+        close(0);
     dup2(out, 1);
     if (isatty(2))
         dup2(null, 2);
@@ -68,6 +70,8 @@ static _Noreturn void front_run(const struct front *front, int out[2])
     };
     struct cage cage;
 
+    if (front->setup != NULL)
+        front->setup();
     front_stdio(front, out[1]);
     close(out[1]);
     if (!front->kills)

@@ -31,9 +31,10 @@ struct front {
     const struct cage_probe *probes;
     size_t probe_count;
     const struct cage_watch *watch;
-    int input;
-    int terminal; /* the slave side of the outer terminal: 0-2, and controlling */
-    bool kills;   /* cage_kill instead of cage_wait, once the command said something */
+    void (*setup)(void); /* in the front, before anything else */
+    int input;           /* -1: closed */
+    int terminal;        /* the slave side of the outer terminal: 0-2, and controlling */
+    bool kills;          /* cage_kill instead of cage_wait, once the command said something */
 };
 
 extern struct outcome *outcome;
