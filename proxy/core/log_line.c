@@ -197,13 +197,13 @@ void log_line_rule(struct text *out, const struct matcher_rule *rule)
         text_put(out, "null");
         return;
     }
-    text_put(out, "{\"text\":");
-    log_line_string(out, span_of_text(rule->text), RULE_MAX_OUT);
-    text_put(out, ",\"source\":\"");
+    text_put_char(out, '"');
+    put_escaped(out, span_of_text(rule->text), RULE_MAX_OUT);
+    text_put(out, " at ");
     put_escaped(out, span_of_text(rule->file), FILE_MAX_OUT);
     text_put_char(out, ':');
     text_put_number(out, rule->line);
-    text_put(out, "\"}");
+    text_put_char(out, '"');
 }
 
 /* The type's mnemonic, or TYPE and its number (RFC 3597, 5). */

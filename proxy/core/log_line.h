@@ -91,7 +91,7 @@ void log_line_reload(struct text *out, const struct log_reload *reload);
 void log_line_fault(struct text *out, const struct log_fault *fault);
 void log_line_stop(struct text *out, const struct log_stop *stop);
 
-/* The rule of a verdict: {"text":"github.com:443","source":"cage.lua:7"}, or null. */
+/* The rule of a verdict and where it is written: "github.com:443 at cage.lua:7", or null. */
 void log_line_rule(struct text *out, const struct matcher_rule *rule);
 
 /* A JSON string with its quotes; at most `max` bytes (from 8) between them. */

@@ -46,7 +46,7 @@ static void decision(void **state)
         "{\"v\":1,\"ts\":\"2000-02-29T12:34:56.789Z\",\"event\":\"decision\",\"id\":4294967301,"
         "\"layer\":\"proxy\",\"kind\":\"tls\",\"name\":\"a.example.com\","
         "\"address\":\"203.0.113.10\",\"port\":443,\"verdict\":\"allow\",\"reason\":\"allowed\","
-        "\"rule\":{\"text\":\"*.example.com:443\",\"source\":\"/etc/claude-cage/config:7\"}}");
+        "\"rule\":\"*.example.com:443 at /etc/claude-cage/config:7\"}");
 
     d = (struct log_decision){
         .layer = LOG_LAYER_DNS,

@@ -61,7 +61,7 @@ static void decision(void **state)
     assert_true(log_text_print(text_span(&line), &text));
     assert_string_equal(printed, "1970-01-01T00:00:00.000Z decision id=9 layer=proxy kind=tls "
                                  "name=x\\u001b[0m.example port=443 verdict=deny reason=blocked "
-                                 "rule.text=*.a.example:443 rule.source=\"/etc/my cage.lua:7\"");
+                                 "rule=\"*.a.example:443 at /etc/my cage.lua:7\"");
     assert_true(log_text_field(text_span(&line), "verdict", &value));
     assert_true(span_equal(value, SPAN_LITERAL("deny")));
     assert_true(log_text_field(text_span(&line), "address", &value));
