@@ -9,7 +9,7 @@
  * loop runs between two other callbacks, so within one callback the policy never changes.
  *
  * Modules that run on a thread offer these, each in its header; all are called on the thread:
- *   names.h      struct names *names_new(void); names_free()        once, before the threads
+ *   names.h      struct names *names_new(NAMES_PAIRS_MAX); names_free()  once, before the threads
  *   resolver.h   struct resolver *resolver_new(thread)              after the first policy
  *                int resolver_reconfigure(resolver, policy), resolver_free()
  *   listener.h   int listener_start(thread), listener_stop(thread)  accepts and hands to conn
