@@ -65,6 +65,7 @@ static int pair_open(struct cage_terminal *terminal, uid_t uid, gid_t gid)
 int cage_terminal_open(struct cage_terminal *terminal, uid_t uid, gid_t gid)
 {
     static const int screens[] = {1, 2, 0};
+    struct termios inner;
     int screen = -1;
     int err;
 
@@ -83,11 +84,10 @@ int cage_terminal_open(struct cage_terminal *terminal, uid_t uid, gid_t gid)
         if (terminal->is_replaced[0])
             terminal->keyboard = terminal_reopen(0, O_RDONLY);
         if (terminal->screen < 0 || (terminal->is_replaced[0] && terminal->keyboard < 0) ||
-            tcgetattr(screen, &terminal->before) != 0)
+            tcgetattr(screen, &inner) != 0)
             err = -errno;
     }
     if (err == 0) {
-        struct termios inner = terminal->before;
         /* Without a keyboard the outer terminal stays cooked and does this itself. */
         if (!terminal->is_replaced[0])
             inner.c_oflag &= ~(tcflag_t)OPOST;
@@ -109,21 +109,27 @@ void cage_terminal_resize(const struct cage_terminal *terminal)
         ioctl(terminal->master, TIOCSWINSZ, &size);
 }
 
+/* A terminal that is not our controlling one has no job control over us. */
 static bool is_foreground(int fd)
 {
-    return fd >= 0 && tcgetpgrp(fd) == getpgrp();
+    pid_t group = fd < 0 ? 0 : tcgetpgrp(fd);
+
+    return group == getpgrp() || (group < 0 && errno == ENOTTY);
 }
 
 void cage_terminal_take(struct cage_terminal *terminal)
 {
     struct termios raw;
 
-    if (terminal->is_raw || !is_foreground(terminal->keyboard) ||
-        tcgetattr(terminal->keyboard, &terminal->before) != 0)
+    terminal->is_raw = false;
+    if (!is_foreground(terminal->keyboard))
         return;
+    /* Once: after a stop that nobody announced the terminal may still be as we made it. */
+    if (!terminal->has_before)
+        terminal->has_before = tcgetattr(terminal->keyboard, &terminal->before) == 0;
     raw = terminal->before;
     cfmakeraw(&raw);
-    terminal->is_raw = tcsetattr(terminal->keyboard, TCSANOW, &raw) == 0;
+    terminal->is_raw = terminal->has_before && tcsetattr(terminal->keyboard, TCSANOW, &raw) == 0;
     cage_terminal_resize(terminal);
 }
 
@@ -188,8 +194,10 @@ void cage_terminal_move(struct cage_terminal *t, const struct pollfd fds[CAGE_TE
             t->is_over = true;
     }
     if (fds[POLL_KEYBOARD].revents != 0 && t->in.len == 0 && !flow_fill(&t->in, t->keyboard)) {
-        cage_terminal_give(t);
+        /* A raw terminal ends by hanging up only: so does the inner one. */
+        t->is_raw = false;
         fd_close(&t->keyboard);
+        fd_close(&t->master);
     }
 }
 

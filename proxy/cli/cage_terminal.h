@@ -31,8 +31,9 @@ struct cage_terminal {
     int screen;
     bool is_replaced[3];
     bool is_raw;
-    bool is_over; /* the inner side is closed and read to its end */
-    struct termios before;
+    bool has_before;
+    bool is_over;          /* the inner side is closed and read to its end */
+    struct termios before; /* the keyboard's modes before the first _take */
     struct cage_terminal_flow in;
     struct cage_terminal_flow out;
 };
@@ -46,7 +47,10 @@ void cage_terminal_init(struct cage_terminal *terminal);
  */
 int cage_terminal_open(struct cage_terminal *terminal, uid_t uid, gid_t gid);
 
-/* Raw mode of the caller's terminal, where there is a keyboard and we are in the foreground. */
+/*
+ * Raw mode of the caller's terminal, where there is a keyboard and we are in the foreground; again
+ * after every stop. When that terminal hangs up, the inner one does.
+ */
 void cage_terminal_take(struct cage_terminal *terminal);
 void cage_terminal_give(struct cage_terminal *terminal);
 

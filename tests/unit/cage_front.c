@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -27,7 +28,9 @@ static void front_stdio(const struct front *front, int out)
 
     if (front->terminal > 0) {
         setsid();
-        ioctl(front->terminal, TIOCSCTTY, 0);
+        close(front->keyboard);
+        if (!front->is_foreign)
+            ioctl(front->terminal, TIOCSCTTY, 0);
         for (int fd = 0; fd <= 2; fd++)
             dup2(front->terminal, fd);
         return;
@@ -70,6 +73,8 @@ static _Noreturn void front_run(const struct front *front, int out[2])
     };
     struct cage cage;
 
+    /* A test that is killed leaves nothing. */
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (front->setup != NULL)
         front->setup();
     front_stdio(front, out[1]);

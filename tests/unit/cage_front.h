@@ -33,7 +33,9 @@ struct front {
     const struct cage_watch *watch;
     void (*setup)(void); /* in the front, before anything else */
     int input;           /* -1: closed */
-    int terminal;        /* the slave side of the outer terminal: 0-2, and controlling */
+    int terminal;        /* the slave side of the outer terminal: 0-2 */
+    int keyboard;        /* its other side, which the front must not hold */
+    bool is_foreign;     /* it is not the front's controlling terminal */
     bool kills;          /* cage_kill instead of cage_wait, once the command said something */
 };
 

@@ -59,7 +59,8 @@ static pid_t outer_start(const struct outer *outer, const char *what)
     front_output[0] = '\0';
     pid =
         front_start(&(struct front){.argv = (const char *const[]){front_self, "inside", what, NULL},
-                                    .terminal = outer->terminal},
+                                    .terminal = outer->terminal,
+                                    .keyboard = outer->keyboard},
                     &out);
     close(out);
     return pid;
@@ -130,19 +131,20 @@ static void keyboard_interrupts(void **state)
     outer_close(&outer);
 }
 
-static void typed_lines_arrive(void **state)
+static void type_line(bool is_foreign)
 {
     struct outer outer;
     int out;
     pid_t pid;
 
-    (void)state;
     outer_open(&outer);
     front_output[0] = '\0';
     pid = front_start(
         &(struct front){
             .argv = (const char *const[]){"sh", "-c", "echo ready; read x; echo got:$x", NULL},
-            .terminal = outer.terminal},
+            .terminal = outer.terminal,
+            .keyboard = outer.keyboard,
+            .is_foreign = is_foreign},
         &out);
     close(out);
     assert_true(front_read(outer.keyboard, "ready", 10));
@@ -151,6 +153,13 @@ static void typed_lines_arrive(void **state)
     assert_made();
     assert_line("got:hello");
     outer_close(&outer);
+}
+
+static void typed_lines_arrive(void **state)
+{
+    (void)state;
+    type_line(false);
+    type_line(true);
 }
 
 static void window_follows(void **state)
@@ -168,6 +177,44 @@ static void window_follows(void **state)
     assert_made();
     assert_line("size 40x101");
     outer_close(&outer);
+}
+
+static void wait_raw(int terminal)
+{
+    struct termios now;
+
+    for (int tries = 0; tries < 200; tries++) {
+        tcgetattr(terminal, &now);
+        if ((now.c_lflag & (tcflag_t)ICANON) == 0)
+            return;
+        usleep(20000);
+    }
+    fail_msg("the terminal is not raw");
+}
+
+/* The caller's terminal goes, and the command is told. */
+static void hang_up_arrives(void **state)
+{
+    struct outer outer;
+    pid_t pid;
+
+    (void)state;
+    for (int is_foreign = 0; is_foreign < 2; is_foreign++) {
+        int out;
+        outer_open(&outer);
+        front_output[0] = '\0';
+        pid = front_start(
+            &(struct front){.argv = (const char *const[]){front_self, "inside", "wait", NULL},
+                            .terminal = outer.terminal,
+                            .keyboard = outer.keyboard,
+                            .is_foreign = is_foreign == 1},
+            &out);
+        assert_true(front_read(outer.keyboard, "ready", 10));
+        outer_close(&outer);
+        front_finish(pid, out);
+        assert_made();
+        assert_int_equal(outcome->exit_status, 128 + SIGHUP);
+    }
 }
 
 /* Stopped by its shell, the front gives the terminal back and takes it again when continued. */
@@ -190,6 +237,17 @@ static void stops_and_continues(void **state)
     tcgetattr(outer.terminal, &meanwhile);
     assert_int_equal(meanwhile.c_lflag, outer.before.c_lflag);
     kill(pid, SIGCONT);
+    /* Without an announcement the terminal is as the shell made it, or still raw. */
+    for (int round = 0; round < 2; round++) {
+        wait_raw(outer.terminal);
+        kill(pid, SIGSTOP);
+        assert_int_equal(waitpid(pid, &status, WUNTRACED), pid);
+        assert_true(WIFSTOPPED(status));
+        if (round == 0)
+            tcsetattr(outer.terminal, TCSANOW, &outer.before);
+        kill(pid, SIGCONT);
+    }
+    wait_raw(outer.terminal);
     kill(pid, SIGTERM);
     outer_finish(&outer, pid);
     assert_made();
@@ -209,7 +267,8 @@ static void output_is_complete(void **state)
     front_output[0] = '\0';
     pid = front_start(
         &(struct front){.argv = (const char *const[]){"sh", "-c", "sleep 100 & seq 9000", NULL},
-                        .terminal = outer.terminal},
+                        .terminal = outer.terminal,
+                        .keyboard = outer.keyboard},
         &out);
     close(out);
     outer_finish(&outer, pid);
@@ -226,6 +285,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(terminal_of_its_own), cmocka_unit_test(keyboard_interrupts),
         cmocka_unit_test(typed_lines_arrive),  cmocka_unit_test(window_follows),
         cmocka_unit_test(stops_and_continues), cmocka_unit_test(output_is_complete),
+        cmocka_unit_test(hang_up_arrives),
     };
 
     front_init(argc, argv);
