@@ -150,6 +150,15 @@ enum session_refusal session_refuse_with(const struct session *s);
 /* For the log: what the connection turned out to be. */
 enum log_kind session_log_kind(const struct session *s);
 
+/*
+ * The server is to be told that no request follows: a refusal waits for its last answer, whose end
+ * can only be seen when it closes.
+ */
+static inline bool session_ends_upstream(const struct session *s)
+{
+    return s->state == SESSION_REFUSING && s->reply.state == HTTP_REPLY_IS_UNTRACKED;
+}
+
 /* Bytes of the server may be relayed. */
 static inline bool session_is_relaying(const struct session *s)
 {

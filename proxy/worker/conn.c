@@ -6,8 +6,8 @@
  * frees the connection if it was closed meanwhile. So no function below has to ask whether the
  * connection still exists.
  *
- * Interest is never toggled: conn_wants() says from the state alone which sockets to wait for, and
- * arm() applies it. The timer always runs, so that no connection can wait for nothing.
+ * Interest is never toggled: relay_wants() says from the state alone which sockets to wait for, and
+ * relay_arm() applies it. The timer always runs, so that no connection can wait for nothing.
  */
 #include "proxy/worker/conn.h"
 
@@ -21,32 +21,19 @@
 
 #include "proxy/core/refusal.h"
 #include "proxy/core/session.h"
-#include "proxy/worker/buffer.h"
 #include "proxy/worker/dialer.h"
 #include "proxy/worker/names.h"
 #include "proxy/worker/origdst.h"
+#include "proxy/worker/relay.h"
 #include "proxy/worker/resolver.h"
-
-enum side_index { CLIENT, UPSTREAM, SIDES };
 
 enum {
     LINGER_MS = 2000,           /* for a refused client to read why */
     LINGER_BYTES_MAX = 1 << 20, /* and to stop sending */
-    READS_AT_ONCE = 4,          /* before others get their turn */
 };
 
 /* One for all connections of a thread: nothing stays in it between two calls. */
 static _Thread_local struct tls_hello_scratch scratch;
-
-struct side {
-    int fd; /* -1: not connected */
-    struct event *read;
-    struct event *write;
-    struct buffer in;   /* read here, to be written to the other side */
-    bool is_ended;      /* this end sends no more */
-    bool is_broken;     /* ... because the connection broke */
-    bool is_write_shut; /* we told this end that no more comes */
-};
 
 struct conn {
     struct worker_thread *thread;
@@ -59,9 +46,7 @@ struct conn {
     struct matcher *matcher; /* keeps session.verdict.rule */
     struct resolver_lookup *lookup;
     struct dialer *dialer;
-    struct side side[SIDES];
-    uint64_t bytes[SIDES]; /* that left each side for the other */
-    size_t lingered;
+    struct relay relay;
     bool is_lingering; /* refused: the answer goes out, what comes in is thrown away */
     bool is_closed;
     unsigned depth; /* callbacks that are in this connection */
@@ -88,33 +73,14 @@ static void log_close(struct conn *c, const char *why)
         .id = c->id,
         .upstream = session_is_relaying(s) ? &s->upstream : NULL,
         .upstream_port = s->port,
-        .bytes_up = c->bytes[CLIENT],
-        .bytes_down = c->bytes[UPSTREAM],
+        .bytes_up = c->relay.bytes[CLIENT],
+        .bytes_down = c->relay.bytes[UPSTREAM],
         .requests = s->requests,
         .duration_ms = thread_now_ms() - c->started_ms,
         .why = why,
     };
 
     thread_log_close(c->thread, &line);
-}
-
-static void close_side(struct side *side, bool is_reset)
-{
-    struct linger now = {1, 0};
-
-    if (side->read != NULL)
-        event_free(side->read);
-    if (side->write != NULL)
-        event_free(side->write);
-    side->read = NULL;
-    side->write = NULL;
-    if (side->fd >= 0) {
-        if (is_reset)
-            setsockopt(side->fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
-        close(side->fd);
-    }
-    side->fd = -1;
-    buffer_fini(&side->in);
 }
 
 /*
@@ -135,7 +101,7 @@ static void conn_close(struct conn *c, const char *why, bool is_reset)
         event_free(c->timer);
     c->timer = NULL;
     for (int i = 0; i < SIDES; i++)
-        close_side(&c->side[i], is_reset);
+        relay_close(&c->relay, (enum side_index)i, is_reset);
     unlink_conn(c);
     thread_count(c->thread, COUNTER_CONNECTIONS_OPEN, -1);
 }
@@ -145,49 +111,6 @@ static void conn_enter(struct conn *c)
     c->depth++;
 }
 
-/* Waiting */
-
-struct wants {
-    bool read[SIDES];
-    bool write[SIDES];
-};
-
-static struct wants conn_wants(const struct conn *c)
-{
-    struct wants w = {0};
-
-    for (int i = 0; i < SIDES; i++) {
-        const struct side *side = &c->side[i];
-        const struct side *other = &c->side[1 - i];
-        if (side->fd < 0)
-            continue;
-        w.write[i] = other->in.movable > 0 && !side->is_write_shut;
-        w.read[i] = !side->is_ended && (c->is_lingering || buffer_room(&side->in) > 0);
-    }
-    return w;
-}
-
-static bool set_event(struct event *event, bool is_wanted)
-{
-    if (event == NULL)
-        return !is_wanted;
-    if (event_pending(event, EV_READ | EV_WRITE, NULL) == is_wanted)
-        return true;
-    return (is_wanted ? event_add(event, NULL) : event_del(event)) == 0;
-}
-
-static bool arm(struct conn *c)
-{
-    struct wants w = conn_wants(c);
-
-    for (int i = 0; i < SIDES; i++) {
-        if (!set_event(c->side[i].read, w.read[i]) || !set_event(c->side[i].write, w.write[i]))
-            return false;
-    }
-    assert(event_pending(c->timer, EV_TIMEOUT, NULL));
-    return true;
-}
-
 static void set_timer(struct conn *c, uint64_t ms)
 {
     struct timeval wait = {(time_t)(ms / 1000), (suseconds_t)(ms % 1000) * 1000};
@@ -195,83 +118,66 @@ static void set_timer(struct conn *c, uint64_t ms)
     event_add(c->timer, &wait);
 }
 
-/* Moving */
-
-/* Writes what side `to` may have; false when the connection was closed. */
-static bool flush(struct conn *c, enum side_index to)
+static bool arm(struct conn *c)
 {
-    enum side_index from = to == CLIENT ? UPSTREAM : CLIENT;
-    struct buffer *b = &c->side[from].in;
-    size_t moved;
-
-    while (c->side[to].fd >= 0 && b->movable > 0) {
-        switch (buffer_write(b, c->side[to].fd, &moved)) {
-        case BUFFER_SOME:
-            c->bytes[from] += moved;
-            thread_count(c->thread, from == CLIENT ? COUNTER_BYTES_UP : COUNTER_BYTES_DOWN,
-                         (int64_t)moved);
-            c->active_ms = thread_now_ms();
-            break;
-        case BUFFER_AGAIN:
-            return true;
-        case BUFFER_END:
-        case BUFFER_ERROR:
-            conn_close(c, to == CLIENT ? "client-reset" : "upstream-reset", true);
-            return false;
-        }
-    }
-    return true;
+    assert(event_pending(c->timer, EV_TIMEOUT, NULL));
+    return relay_arm(&c->relay);
 }
 
-/*
- * Passes the end of one direction on once all its bytes are through; false when that closed the
- * connection.
- */
-static bool pass_end(struct conn *c, enum side_index from)
-{
-    struct side *source = &c->side[from];
-    struct side *sink = &c->side[from == CLIENT ? UPSTREAM : CLIENT];
+/* Moving */
 
-    if (!source->is_ended || source->in.len > 0 || sink->fd < 0 || sink->is_write_shut)
+/* Closes where the relay found an end; true when the connection goes on. */
+static bool settle(struct conn *c, enum relay_status status)
+{
+    switch (status) {
+    case RELAY_OK:
         return true;
-    if (source->is_broken) {
-        conn_close(c, from == CLIENT ? "client-reset" : "upstream-reset", true);
+    case RELAY_CLIENT_BROKEN:
+        conn_close(c, "client-reset", true);
+        return false;
+    case RELAY_UPSTREAM_BROKEN:
+        conn_close(c, "upstream-reset", true);
+        return false;
+    case RELAY_DONE:
+        conn_close(c, "end", false);
         return false;
     }
-    sink->is_write_shut = true;
-    shutdown(sink->fd, SHUT_WR);
-    return true;
+    return false;
+}
+
+static bool flush(struct conn *c, enum side_index to)
+{
+    size_t moved = 0;
+    enum relay_status status = relay_flush(&c->relay, to, &moved);
+
+    if (moved > 0) {
+        c->active_ms = thread_now_ms();
+        thread_count(c->thread, to == UPSTREAM ? COUNTER_BYTES_UP : COUNTER_BYTES_DOWN,
+                     (int64_t)moved);
+    }
+    return settle(c, status);
 }
 
 static void settle_relay(struct conn *c)
 {
-    for (int i = 0; i < SIDES; i++) {
-        if (!flush(c, (enum side_index)i))
-            return;
-    }
-    if (!session_is_relaying(&c->session))
+    if (!flush(c, CLIENT) || !flush(c, UPSTREAM) || !session_is_relaying(&c->session))
         return;
-    for (int i = 0; i < SIDES; i++) {
-        if (!pass_end(c, (enum side_index)i))
-            return;
-    }
-    if (c->side[CLIENT].is_write_shut && c->side[UPSTREAM].is_write_shut)
-        conn_close(c, "end", false);
+    if (session_ends_upstream(&c->session) && c->relay.side[CLIENT].in.movable == 0)
+        relay_shut(&c->relay, UPSTREAM);
+    settle(c, relay_pass_ends(&c->relay));
 }
 
 /* A refused client gets its answer, then time to read it, then the end. */
 static void settle_linger(struct conn *c)
 {
-    struct side *client = &c->side[CLIENT];
+    const struct side *client = &c->relay.side[CLIENT];
 
     if (!flush(c, CLIENT))
         return;
-    if (c->side[UPSTREAM].in.len == 0 && !client->is_write_shut) {
-        client->is_write_shut = true;
-        shutdown(client->fd, SHUT_WR);
-    }
-    bool is_told = c->side[UPSTREAM].in.len == 0;
-    if (client->is_broken || (client->is_ended && is_told) || c->lingered > LINGER_BYTES_MAX)
+    bool is_told = c->relay.side[UPSTREAM].in.len == 0;
+    if (is_told)
+        relay_shut(&c->relay, CLIENT);
+    if (client->is_broken || (client->is_ended && is_told) || c->relay.discarded > LINGER_BYTES_MAX)
         conn_close(c, reason_token(c->session.verdict.reason), client->is_broken);
 }
 
@@ -311,7 +217,7 @@ static void log_decision(struct conn *c)
 static bool put_refusal(struct conn *c)
 {
     const struct session *s = &c->session;
-    struct buffer *out = &c->side[UPSTREAM].in;
+    struct buffer *out = &c->relay.side[UPSTREAM].in;
     struct refusal refusal = {
         .reason = s->verdict.reason,
         .name = s->has_name ? &s->name : NULL,
@@ -348,11 +254,12 @@ static void refuse(struct conn *c)
         conn_close(c, reason_token(c->session.verdict.reason), true);
         return;
     }
-    struct buffer rest = c->side[UPSTREAM].in;
-    buffer_init(&c->side[UPSTREAM].in, rest.cap);
-    close_side(&c->side[UPSTREAM], false);
-    c->side[UPSTREAM].in = rest;
-    buffer_discard(&c->side[CLIENT].in);
+    struct buffer rest = c->relay.side[UPSTREAM].in;
+    buffer_init(&c->relay.side[UPSTREAM].in, rest.cap);
+    relay_close(&c->relay, UPSTREAM, false);
+    c->relay.side[UPSTREAM].in = rest;
+    buffer_discard(&c->relay.side[CLIENT].in);
+    c->relay.is_discarding = true;
     c->is_lingering = true;
     set_timer(c, LINGER_MS);
 }
@@ -407,18 +314,7 @@ static struct session_action ask_addresses(struct conn *c)
     return (struct session_action){.kind = SESSION_WAIT};
 }
 
-static void on_readable(evutil_socket_t fd, short what, void *arg);
-static void on_writable(evutil_socket_t fd, short what, void *arg);
-
-static bool open_side(struct conn *c, enum side_index index, int fd)
-{
-    struct side *side = &c->side[index];
-
-    side->fd = fd;
-    side->read = event_new(c->thread->base, fd, EV_READ | EV_PERSIST, on_readable, c);
-    side->write = event_new(c->thread->base, fd, EV_WRITE | EV_PERSIST, on_writable, c);
-    return side->read != NULL && side->write != NULL;
-}
+static void on_socket(evutil_socket_t fd, short what, void *arg);
 
 static void on_dialled(void *arg, enum reason reason, int fd, size_t index)
 {
@@ -426,7 +322,7 @@ static void on_dialled(void *arg, enum reason reason, int fd, size_t index)
 
     conn_enter(c);
     c->dialer = NULL;
-    if (fd >= 0 && !open_side(c, UPSTREAM, fd))
+    if (fd >= 0 && !relay_open(&c->relay, UPSTREAM, fd, c->thread->base, on_socket, c))
         conn_close(c, reason_token(REASON_INTERNAL_ERROR), true);
     else
         advance(c, session_dialled(&c->session, reason, index));
@@ -452,8 +348,9 @@ static struct session_action ask_client(struct conn *c)
 {
     struct session_facts facts = facts_of(c);
 
-    return session_client(&c->session, &facts, buffer_waiting(&c->side[CLIENT].in),
-                          c->side[CLIENT].is_ended);
+    const struct side *client = &c->relay.side[CLIENT];
+
+    return session_client(&c->session, &facts, buffer_waiting(&client->in), client->is_ended);
 }
 
 /* Carries actions out until there is nothing to do before the next event. */
@@ -478,7 +375,7 @@ static void advance(struct conn *c, struct session_action action)
             action = connect_upstream(c);
             break;
         case SESSION_MOVE:
-            c->side[CLIENT].in.movable += action.len;
+            c->relay.side[CLIENT].in.movable += action.len;
             action = ask_client(c);
             break;
         case SESSION_GO_ON:
@@ -494,7 +391,7 @@ static void advance(struct conn *c, struct session_action action)
 /* The server's bytes; then the client's, which may have waited for an answer. */
 static void advance_server(struct conn *c)
 {
-    struct side *side = &c->side[UPSTREAM];
+    struct side *side = &c->relay.side[UPSTREAM];
 
     for (;;) {
         struct session_action action =
@@ -512,77 +409,23 @@ static void advance_server(struct conn *c)
 
 /* Events */
 
-/* Reads what there is; true when the session has something new to judge. */
-static bool read_side(struct conn *c, struct side *side)
-{
-    bool is_new = false;
-
-    for (int i = 0; i < READS_AT_ONCE && buffer_room(&side->in) > 0; i++) {
-        switch (buffer_read(&side->in, side->fd)) {
-        case BUFFER_SOME:
-            is_new = true;
-            c->active_ms = thread_now_ms();
-            break;
-        case BUFFER_AGAIN:
-            return is_new;
-        case BUFFER_ERROR:
-            side->is_broken = true;
-            side->is_ended = true;
-            return true;
-        case BUFFER_END:
-            side->is_ended = true;
-            return true;
-        }
-    }
-    return is_new;
-}
-
-static void drain(struct conn *c, struct side *side)
-{
-    uint8_t waste[4096];
-
-    for (int i = 0; i < READS_AT_ONCE; i++) {
-        ssize_t got = recv(side->fd, waste, sizeof(waste), 0);
-        if (got > 0) {
-            c->lingered += (size_t)got;
-        } else if (got == 0) {
-            side->is_ended = true;
-            return;
-        } else if (errno != EAGAIN && errno != EINTR) {
-            side->is_ended = true;
-            side->is_broken = true;
-            return;
-        }
-    }
-}
-
-static void on_readable(evutil_socket_t fd, short what, void *arg)
+static void on_socket(evutil_socket_t fd, short what, void *arg)
 {
     struct conn *c = arg;
-    enum side_index index = fd == c->side[CLIENT].fd ? CLIENT : UPSTREAM;
-    struct side *side = &c->side[index];
+    const struct side *client = &c->relay.side[CLIENT];
+    enum side_index index = fd == client->fd ? CLIENT : UPSTREAM;
 
-    (void)what;
     conn_enter(c);
-    if (c->is_lingering)
-        drain(c, side);
-    else if (read_side(c, side) && index == UPSTREAM)
+    bool is_new = (what & EV_READ) && relay_read(&c->relay, index);
+    if (is_new)
+        c->active_ms = thread_now_ms();
+    if (is_new && !c->is_lingering && index == UPSTREAM)
         advance_server(c);
-    else if (index == CLIENT)
+    else if (is_new && !c->is_lingering)
         advance(c, ask_client(c));
-    if (!c->is_closed && !c->is_lingering && c->side[CLIENT].is_broken &&
-        !session_is_relaying(&c->session))
+    /* Whoever is gone before anything was relayed wants no answer. */
+    if (!c->is_closed && !c->is_lingering && client->is_broken && !session_is_relaying(&c->session))
         conn_close(c, "client-reset", true);
-    conn_leave(c);
-}
-
-static void on_writable(evutil_socket_t fd, short what, void *arg)
-{
-    struct conn *c = arg;
-
-    (void)fd;
-    (void)what;
-    conn_enter(c);
     conn_leave(c);
 }
 
@@ -600,7 +443,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     } else if (c->session.state == SESSION_SNIFF) {
         struct session_facts facts = facts_of(c);
         set_timer(c, idle_max_ms);
-        advance(c, session_silence(&c->session, &facts, buffer_waiting(&c->side[CLIENT].in)));
+        advance(c, session_silence(&c->session, &facts, buffer_waiting(&c->relay.side[CLIENT].in)));
     } else if (idle_ms >= idle_max_ms) {
         conn_close(c, "idle", true);
     } else {
@@ -650,10 +493,7 @@ static struct conn *conn_new(struct worker_thread *thread)
     thread->conn_count++;
     thread_count(thread, COUNTER_CONNECTIONS, 1);
     thread_count(thread, COUNTER_CONNECTIONS_OPEN, 1);
-    for (int i = 0; i < SIDES; i++) {
-        c->side[i].fd = -1;
-        buffer_init(&c->side[i].in, cap);
-    }
+    relay_init(&c->relay, cap);
     return c;
 }
 
@@ -680,7 +520,7 @@ void conn_accept(struct worker_thread *thread, int client_fd)
     session_init(&c->session, &address, port, settings->limit_sniff_bytes,
                  settings->limit_header_bytes);
     c->timer = event_new(thread->base, -1, EV_TIMEOUT, on_timer, c);
-    if (!open_side(c, CLIENT, client_fd) || c->timer == NULL)
+    if (!relay_open(&c->relay, CLIENT, client_fd, thread->base, on_socket, c) || c->timer == NULL)
         conn_close(c, reason_token(REASON_INTERNAL_ERROR), true);
     else
         set_timer(c, settings->limit_sniff_ms);
