@@ -42,8 +42,6 @@ enum {
     OPTIONS_WRONG = -4,   /* a complaint was printed: exit with 2 */
 };
 
-enum { EXIT_WRONG_USE = 2 };
-
 struct options options_start(const struct cli_command *command, int argc, char **argv);
 
 /* The index of the next option in the command's table, or one of the above. */
