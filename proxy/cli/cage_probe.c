@@ -250,7 +250,7 @@ static void probe_dns(const struct cage_probe *probe, long deadline_ms,
         result_error(result, -fd);
         return;
     }
-    if (send(fd, question, len, MSG_NOSIGNAL) != (ssize_t)len) {
+    if (len == 0 || send(fd, question, len, MSG_NOSIGNAL) != (ssize_t)len) {
         result_error(result, errno);
         close(fd);
         return;

@@ -65,7 +65,7 @@ static int pair_open(struct cage_terminal *terminal, uid_t uid, gid_t gid)
 int cage_terminal_open(struct cage_terminal *terminal, uid_t uid, gid_t gid)
 {
     static const int screens[] = {1, 2, 0};
-    struct termios inner;
+    struct termios inner = {0};
     int screen = -1;
     int err;
 
