@@ -27,6 +27,7 @@ struct load_request {
 /* A file or a directory on the way to it. */
 struct load_step {
     char *path;
+    uint8_t *acl; /* what facts.acl points into */
     struct access_facts facts;
 };
 

@@ -60,47 +60,50 @@ static int complain_errno(const struct walk *walk, const char *what, int error)
     return complain(walk, message);
 }
 
-/* The ACL of what is open, from malloc; empty where there is none or the file system has none. */
-static int read_acl(const struct walk *walk, struct span *acl)
+/* The ACL of what is open, from malloc; NULL where there is none or the file system has none. */
+static int read_acl(const struct walk *walk, uint8_t **acl, size_t *acl_len)
 {
     char name[FD_PATH_MAX];
-    uint8_t *bytes;
 
     print_fd_path(walk->fd, name);
     ssize_t len = getxattr(name, ACL_NAME, NULL, 0);
-    *acl = SPAN_NONE;
-    if (len < 0)
-        return errno == ENODATA || errno == ENOTSUP
-                   ? 0
-                   : complain_errno(walk, "has an ACL that cannot be read", errno);
-    if (len == 0)
+    if (len < 0 && errno != ENODATA && errno != ENOTSUP)
+        return complain_errno(walk, "has an ACL that cannot be read", errno);
+    if (len <= 0)
         return 0;
-    bytes = malloc((size_t)len);
-    if (bytes == NULL || getxattr(name, ACL_NAME, bytes, (size_t)len) != len) {
-        free(bytes);
+    *acl = malloc((size_t)len);
+    if (*acl == NULL || getxattr(name, ACL_NAME, *acl, (size_t)len) != len)
         return complain(walk, "has an ACL that cannot be read");
-    }
-    *acl = span_of(bytes, (size_t)len);
+    *acl_len = (size_t)len;
     return 0;
+}
+
+static void step_fini(struct load_step *step)
+{
+    free(step->path);
+    free(step->acl);
 }
 
 static int add_step(const struct walk *walk, const struct stat *st)
 {
     struct load_file *file = walk->file;
-    struct load_step step = {.facts = {st->st_uid, st->st_gid, st->st_mode, SPAN_NONE}};
-    int status = read_acl(walk, &step.facts.acl);
-
-    if (status < 0)
-        return status;
+    struct load_step step = {.path = strdup(walk->path)};
     struct load_step *steps = reallocarray(file->steps, file->step_count + 1, sizeof(*steps));
+    size_t acl_len = 0;
+    int status = -ENOMEM;
+
     if (steps != NULL)
         file->steps = steps;
-    step.path = strdup(walk->path);
-    if (steps == NULL || step.path == NULL) {
-        free(step.path);
-        free((void *)step.facts.acl.data);
-        return complain(walk, "cannot be noted: no memory");
+    if (steps == NULL || step.path == NULL)
+        complain(walk, "cannot be noted: no memory");
+    else
+        status = read_acl(walk, &step.acl, &acl_len);
+    if (status < 0) {
+        step_fini(&step);
+        return status;
     }
+    step.facts =
+        (struct access_facts){st->st_uid, st->st_gid, st->st_mode, span_of(step.acl, acl_len)};
     file->steps[file->step_count++] = step;
     return 0;
 }
@@ -153,8 +156,8 @@ static int walk_path(struct walk *walk, const char *path)
     walk->fd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (walk->fd < 0)
         return complain_errno(walk, "the root directory cannot be opened", errno);
-    strcpy(walk->path, "/");
-    walk->path_len = 1;
+    walk->path[walk->path_len++] = '/';
+    walk->path[walk->path_len] = '\0';
     const char *at = path + strspn(path, "/");
     int status = check_step(walk, *at == '\0');
 
@@ -208,10 +211,8 @@ static int read_file(struct walk *walk)
 
 static void file_fini(struct load_file *file)
 {
-    for (size_t i = 0; i < file->step_count; i++) {
-        free(file->steps[i].path);
-        free((void *)file->steps[i].facts.acl.data);
-    }
+    for (size_t i = 0; i < file->step_count; i++)
+        step_fini(&file->steps[i]);
     free(file->steps);
     free(file->name);
     free(file->text);
