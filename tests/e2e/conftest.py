@@ -5,6 +5,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from lib import cage as cages  # noqa: E402
 from lib import netns  # noqa: E402
 from lib.origin import Authority, Origin  # noqa: E402
 from lib.sniffer import Sniffer  # noqa: E402
@@ -39,6 +40,28 @@ def authority():
 @pytest.fixture
 def origin(world, authority):
     return Origin(world, authority)
+
+
+@pytest.fixture(params=["allowlist", "blocklist"])
+def mode(request):
+    return request.param
+
+
+@pytest.fixture(params=[4, 6], ids=["v4", "v6"])
+def family(request):
+    return request.param
+
+
+@pytest.fixture
+def unstarted_cage(world, origin, mode):
+    made = cages.Cage(world, mode)
+    yield made
+    made.end()
+
+
+@pytest.fixture
+def cage(unstarted_cage):
+    return unstarted_cage.start()
 
 
 @pytest.fixture

@@ -171,6 +171,13 @@ class Namespace:
         with self.entered():
             Path("/proc/sys", *key.split(".")).write_text(str(value))
 
+    def counter(self, file, group, name):
+        """One number of /proc/net/snmp or netstat."""
+        with self.entered():
+            text = Path("/proc/thread-self/net", file).read_text()
+        keys, values = (line.split()[1:] for line in text.splitlines() if line.startswith(group + ":"))
+        return int(values[keys.index(name)])
+
     def pids(self, uid=None):
         out = subprocess.run(["ip", "netns", "pids", self.name], capture_output=True, text=True, check=False).stdout
         return [pid for pid in map(int, out.split()) if pid != os.getpid() and (uid is None or uid_of(pid) == uid)]

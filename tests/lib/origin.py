@@ -149,11 +149,16 @@ class Transfer:
 
 
 class TcpService:
-    """Listens in S on every address, v4 and v6; each connection is a thread and a Transfer."""
+    """Listens on every address of a namespace, v4 and v6; each connection is a thread and a Transfer.
+
+    While gate is cleared, connections are accepted and nothing is read from them.
+    """
 
     def __init__(self, namespace, port, serve):
         self.port = port
         self.transfers = []
+        self.gate = threading.Event()
+        self.gate.set()
         self._serve = serve
         self._listener = namespace.socket(socket.AF_INET6, socket.SOCK_STREAM)
         self._listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
@@ -177,6 +182,7 @@ class TcpService:
     def _one(self, connection, transfer):
         try:
             with connection:
+                self.gate.wait()
                 self._serve(connection, transfer)
         except OSError as error:
             transfer.failed = str(error)
@@ -188,6 +194,7 @@ class TcpService:
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+        self.gate.set()
         for connection in list(self._open):
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)

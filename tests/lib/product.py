@@ -164,9 +164,9 @@ class Product:
         self.process.stdout.close()
 
 
-def assert_nothing_left(world):
-    """No rule, process of the proxy's user, or listener of ours is left in C."""
-    assert world.c.rules() == []
+def assert_nothing_left(world, rules_before=()):
+    """No rule of ours, process of the proxy's user, or listener of ours is left in C."""
+    assert world.c.rules() == list(rules_before)
     wait_until(lambda: not world.c.pids(uid=PROXY_UID), "the proxy's processes are gone")
     ours = [line for line in world.c.sockets() if f":{TCP_PORT} " in line or f":{DNS_PORT} " in line]
     assert not [line for line in ours if line.startswith("LISTEN")], ours
