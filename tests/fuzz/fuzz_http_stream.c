@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "proxy/core/http_stream.h"
+#include "tests/lib/http_naive.h"
 
 enum { HEAD_MAX = 1024, EVENTS_MAX = 128 };
 
@@ -38,19 +39,12 @@ static bool contains_nocase(struct span s, struct span part)
     return false;
 }
 
-static size_t find(struct span s, const char *text)
-{
-    const uint8_t *at = s.len == 0 ? NULL : memmem(s.data, s.len, text, strlen(text));
-
-    return at == NULL ? s.len : (size_t)(at - s.data);
-}
-
 static void check_head(const struct http_head *head, struct span rest)
 {
     struct span bytes = span_first(rest, head->head_len);
     struct hostname again;
 
-    check(head->head_len <= HEAD_MAX && find(bytes, "\r\n\r\n") + 4 == bytes.len);
+    check(head->head_len <= HEAD_MAX && http_naive_find(bytes, "\r\n\r\n") + 4 == bytes.len);
     check(span_find(bytes, '\0') == bytes.len);
     check(head->method.data == bytes.data);
     check(!head->host.has_port || head->host.port > 0);
@@ -64,24 +58,6 @@ static void check_head(const struct http_head *head, struct span rest)
     check(contains_nocase(bytes, hostname_span(&head->host.name)));
 }
 
-/* The length of a whole chunked body that is known to be good. */
-static size_t naive_chunked_len(struct span bytes)
-{
-    size_t at = 0;
-    size_t size;
-
-    do {
-        char digits[17] = {0};
-        memcpy(digits, bytes.data + at, bytes.len - at < 16 ? bytes.len - at : 16);
-        size = strtoul(digits, NULL, 16);
-        at += find(span_from(bytes, at), "\n") + 1;
-        if (size > 0)
-            at += size + 2;
-    } while (size > 0);
-    /* From the last size's own line end: an empty line may follow it directly. */
-    return at - 2 + find(span_from(bytes, at - 2), "\r\n\r\n") + 4;
-}
-
 static void check_body(const struct http_head *head, struct span rest, size_t body_len)
 {
     switch (head->body) {
@@ -92,7 +68,7 @@ static void check_body(const struct http_head *head, struct span rest, size_t bo
         check(body_len == head->body_len);
         return;
     case HTTP_BODY_CHUNKED:
-        check(body_len == naive_chunked_len(rest));
+        check(body_len == http_naive_chunked_len(rest));
         return;
     }
     abort();
