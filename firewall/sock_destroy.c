@@ -29,6 +29,7 @@ enum { KINDS_TCP = 2, KINDS = sizeof(kinds) / sizeof(kinds[0]) };
 struct walk {
     struct mnl_socket *destroyer; /* NULL: only count */
     struct kind kind;
+    uint16_t port; /* 0: by uid; else what nobody holds on this local port */
     uint32_t uid;
     size_t found;
     size_t ended;
@@ -87,13 +88,19 @@ static int destroy_one(struct mnl_socket *nl, const struct kind *kind,
     return -errno;
 }
 
+static bool is_wanted(const struct walk *walk, const struct inet_diag_msg *socket)
+{
+    if (walk->port != 0)
+        return ntohs(socket->id.idiag_sport) == walk->port && socket->idiag_inode == 0;
+    return socket->idiag_uid == walk->uid && socket->idiag_state != TCP_TIME_WAIT_STATE;
+}
+
 static int see_socket(const struct nlmsghdr *head, void *context)
 {
     struct walk *walk = context;
     const struct inet_diag_msg *found = mnl_nlmsg_get_payload(head);
 
-    if (mnl_nlmsg_get_payload_len(head) < sizeof(*found) || found->idiag_uid != walk->uid ||
-        found->idiag_state == TCP_TIME_WAIT_STATE)
+    if (mnl_nlmsg_get_payload_len(head) < sizeof(*found) || !is_wanted(walk, found))
         return MNL_CB_OK;
     walk->found++;
     if (walk->destroyer == NULL)
@@ -164,6 +171,18 @@ int sock_destroy_uid(uint32_t uid, size_t *count)
     }
     mnl_socket_close(destroyer);
     return rc;
+}
+
+int sock_destroy_port(uint16_t port)
+{
+    struct walk walk = {.port = port};
+    int rc = netlink_open(&walk.destroyer);
+
+    if (rc < 0)
+        return rc;
+    rc = walk_kinds(&walk, KINDS_TCP);
+    mnl_socket_close(walk.destroyer);
+    return rc < 0 ? rc : walk.error;
 }
 
 int sock_has_uid(uint32_t uid, bool *has_any)
