@@ -8,9 +8,10 @@
 
 /*
  * Puts the rules of a policy in place of whatever rules of this cage are there, as a whole or not
- * at all. False with a complaint in `fault`.
+ * at all. False with a complaint in `fault`; *is_touched then says that not even what was there
+ * before could be put back (the complaint says what is there now).
  */
-bool layers_install(const struct policy *policy, struct text *fault);
+bool layers_install(const struct policy *policy, bool *is_touched, struct text *fault);
 
 /* Everything that the cage's user sends is refused from now on. */
 bool layers_close(const struct policy *policy, struct text *fault);
@@ -21,7 +22,16 @@ bool layers_remove(const struct policy *policy, struct text *fault);
 /* Rules of a cage of this user are there, of whatever supervisor. */
 bool layers_are_there(const struct policy *policy);
 
-/* Ends every TCP and UDP socket of the cage's user, orphans included. */
+/* Ends the TCP and UDP sockets of the cage's user, orphans included. */
 bool layers_end_sockets(const struct policy *policy, struct text *fault);
+
+/* Sockets of the cage's user are there, or may be. */
+bool layers_hold_sockets(const struct policy *policy);
+
+/*
+ * Ends the connections on a local port that have no process any more: those of a worker that ended
+ * a moment ago keep the port from being bound for a minute.
+ */
+void layers_free_port(uint16_t port);
 
 #endif

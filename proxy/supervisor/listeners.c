@@ -7,10 +7,9 @@
 #include <time.h>
 #include <unistd.h>
 
-/*
- * Ports tried where none is written; ports of a supervisor that was just killed may be bound for a
- * moment longer.
- */
+#include "proxy/supervisor/layers.h"
+
+/* A supervisor that was just killed may hold its ports for a moment longer: hence the tries. */
 enum { PAIRS_MAX = 100, BACKLOG = 4096, TRIES = 20, TRY_PAUSE_MS = 50, DRAIN_MAX = 100000 };
 
 static const struct endpoint {
@@ -100,6 +99,7 @@ static int open_written(struct listeners *listeners, uint16_t tcp_port, uint16_t
     int status = open_pair(listeners, tcp_port, dns_port, taken);
 
     for (int i = 0; i < TRIES && status == -EADDRINUSE; i++) {
+        layers_free_port(*taken);
         nanosleep(&pause, NULL);
         status = open_pair(listeners, tcp_port, dns_port, taken);
     }

@@ -101,8 +101,9 @@ static void commit_next(struct supervisor *s)
 {
     char complaint[FAULT_MAX];
     struct text fault = TEXT_OF(complaint);
+    bool is_touched;
 
-    if (!layers_install(&s->next->policy, &fault)) {
+    if (!layers_install(&s->next->policy, &is_touched, &fault)) {
         supervisor_fault(s, "reload", complaint);
         supervisor_drop_next(s);
         return;

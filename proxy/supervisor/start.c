@@ -80,7 +80,7 @@ static bool install(struct supervisor *s, struct text *fault)
     const struct policy *policy = &s->current->policy;
 
     s->had_rules = layers_are_there(policy);
-    if (!layers_install(policy, fault))
+    if (!layers_install(policy, &s->is_installed, fault))
         return false;
     s->is_installed = true;
     return layers_end_sockets(policy, fault);
@@ -94,8 +94,10 @@ enum supervisor_exit supervisor_start(struct supervisor *s)
 
     if (geteuid() != 0)
         return complain(s, SUPERVISOR_UNABLE, "this needs root: run it with sudo");
-    if (!s->spec->load(s->spec->arg, &policy, &fault))
-        return complain(s, SUPERVISOR_FAULTY, complaint);
+    if (!s->spec->load(s->spec->arg, &policy, &fault)) {
+        s->has_failed = true;
+        return SUPERVISOR_FAULTY;
+    }
     if (policy.mode == MODE_DISABLED) {
         policy_fini(&policy);
         s->why = "disabled";

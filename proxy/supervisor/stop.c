@@ -6,6 +6,9 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/pidfd.h>
+#include <time.h>
+
+enum { RESIDENTS_TRIES = 25, RESIDENTS_PAUSE_MS = 20 };
 
 /* The worker gets the time to end by itself; its last lines are read meanwhile. */
 static void stop_worker(struct supervisor *s)
@@ -39,47 +42,71 @@ static void empty_namespace(const struct supervisor *s)
     poll(&gone, 1, NAMESPACE_MS);
 }
 
-/* Rules go last. True when nothing of the cage is left that they would have to hold. */
-static bool open_kernel(struct supervisor *s)
-{
-    const struct policy *policy = &s->current->policy;
-    char complaint[FAULT_MAX];
-    struct text fault = TEXT_OF(complaint);
-    bool is_over;
+enum left { LEFT_NOTHING, LEFT_CLOSED, LEFT_AS_IT_WAS };
 
-    /* Closed first: what is destroyed here must not come back through a rule that still lets out.
-     */
-    if (!layers_close(policy, &fault) || !layers_end_sockets(policy, &fault)) {
-        supervisor_fault(s, "rules", complaint);
-        return false;
+/* Those of a command that was interrupted together with us may still be on their way out. */
+static bool has_residents(const struct policy *policy)
+{
+    const struct timespec pause = {0, RESIDENTS_PAUSE_MS * 1000000L};
+
+    for (int i = 0; residents_count(policy->cage_uid) > 0 || layers_hold_sockets(policy); i++) {
+        if (i == RESIDENTS_TRIES)
+            return true;
+        nanosleep(&pause, NULL);
     }
-    is_over = residents_count(policy->cage_uid) == 0;
-    /* A start that failed leaves the machine as it was. */
-    if (s->has_failed && !s->had_rules)
-        is_over = true;
-    if (!is_over)
-        return false;
-    if (!layers_remove(policy, &fault)) {
-        supervisor_fault(s, "rules", complaint);
-        return false;
-    }
-    return true;
+    return false;
 }
 
-static void log_stop(struct supervisor *s, bool is_open)
+/*
+ * Rules go last: they are removed when nothing of the cage is left that they have to hold. Closed
+ * first: what is destroyed must not come back through a rule that still lets out. A start that
+ * failed leaves the machine as it was before.
+ */
+static enum left take_rules_down(struct supervisor *s)
 {
+    const struct policy *policy = &s->current->policy;
+    bool must_hold = !s->has_failed || s->had_rules;
+    enum left left = LEFT_AS_IT_WAS;
+    char complaint[FAULT_MAX];
+    struct text fault = TEXT_OF(complaint);
+
+    if (must_hold) {
+        if (!layers_close(policy, &fault))
+            goto out;
+        left = LEFT_CLOSED;
+        if (!layers_end_sockets(policy, &fault) || has_residents(policy))
+            goto out;
+    }
+    if (layers_remove(policy, &fault))
+        left = LEFT_NOTHING;
+
+out:
+    if (fault.len > 0)
+        supervisor_fault(s, "rules", complaint);
+    return left;
+}
+
+static void log_stop(struct supervisor *s, enum left left)
+{
+    static const char *const words[] = {
+        [LEFT_NOTHING] = "nothing", [LEFT_CLOSED] = "deny-all", [LEFT_AS_IT_WAS] = "rules"};
     char buffer[LOG_LINE_MAX];
     struct text line = TEXT_OF(buffer);
-    struct log_stop stop = {.ts_ms = log_sink_wall_ms(),
-                            .why = s->why ? s->why : "failed start",
-                            .left = is_open ? "nothing" : "deny-all"};
+    struct log_stop stop = {
+        .ts_ms = log_sink_wall_ms(), .why = s->why ? s->why : "failed start", .left = words[left]};
 
     log_line_stop(&line, &stop);
     log_sink_line(&s->sink, &line);
-    if (!is_open)
+    if (left == LEFT_CLOSED)
         fprintf(stderr,
                 "cage-proxy %s: processes of user %s are still there: everything that they send is "
-                "refused. When they are gone, start and end this cage once more to remove that\n",
+                "refused from now on. When they are gone, start and end this cage once more to "
+                "remove that\n",
+                s->spec->command, s->current->policy.settings.user);
+    if (left == LEFT_AS_IT_WAS)
+        fprintf(stderr,
+                "cage-proxy %s: the kernel rules of user %s are still there and refuse; the log "
+                "says why\n",
                 s->spec->command, s->current->policy.settings.user);
 }
 
@@ -88,7 +115,7 @@ void supervisor_end(struct supervisor *s)
     stop_worker(s);
     empty_namespace(s);
     if (s->is_installed)
-        log_stop(s, open_kernel(s));
+        log_stop(s, take_rules_down(s));
     listeners_close(&s->listeners);
     log_sink_flush(&s->sink, FLUSH_MS);
     log_sink_fini(&s->sink);
