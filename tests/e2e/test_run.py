@@ -1,0 +1,326 @@
+"""`run`: what it needs, what it leaves behind, and what holds while a part of it is dead."""
+
+import os
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from lib import clients, product
+from lib.netns import CAGE_UID, CAGE_USER, OTHER4, PROXY_UID, SHARED4, SHARED6, STATIC4, wait_until
+from lib.product import DNS_PORT, PROG, TCP_PORT, Product, assert_nothing_left, config_text, write_config
+
+LOCKS = Path("/run/cage-proxy")
+
+CONNECT = """
+for address in sys.argv[1:]:
+    try:
+        stream(address, 80, 2).close()
+        tell(result="connected")
+    except OSError as error:
+        tell(result=name_of(error))
+"""
+
+
+def connects(world, *addresses):
+    """What connect() says for each, as the cage's user."""
+    return [told["result"] for told in clients.python(world, CONNECT, *addresses)]
+
+
+def start(world, **fields):
+    return Product(world, write_config(world, config_text(**fields))).wait_ready()
+
+
+def locks(world):
+    inode = os.stat(f"/run/netns/{world.c.name}").st_ino
+    return list(LOCKS.glob(f"lock-{inode}-*"))
+
+
+def run_to_its_end(world, config):
+    return product.command(world, "run", "-c", config)
+
+
+def named(world, address):
+    """The rules that name an address."""
+    return [rule for rule in world.c.rules() if f" {address}/32 " in rule]
+
+
+def listening(world):
+    return [line for line in world.c.sockets() if line.startswith("LISTEN") and f":{TCP_PORT} " in line]
+
+
+def test_ready_says_what_is_in_force_and_a_clean_end_leaves_nothing(world):
+    cage = start(world, allow={"domains": ["good.example:443"], "ips": [f"{STATIC4}:80"]})
+    ready = cage.matching(event="ready")[0]
+    assert (ready["user"], ready["uid"], ready["proxy_uid"]) == (CAGE_USER, CAGE_UID, PROXY_UID)
+    assert (ready["mode"], ready["rules"], ready["generation"]) == ("allowlist", 2, 1)
+    assert ready["listen"] == {"tcp": TCP_PORT, "dns": DNS_PORT}
+    assert world.c.rules() and len(locks(world)) == 2
+    cage.stop()
+    assert cage.lines[-1]["event"] == "stop" and cage.lines[-1]["left"] == "nothing"
+    assert_nothing_left(world)
+    assert not locks(world)
+
+
+def test_sigint_is_a_clean_end_as_well(world):
+    cage = start(world)
+    os.kill(cage.pid, signal.SIGINT)
+    assert cage.process.wait(30) == 0
+    assert cage.wait_line(event="stop")["why"] == "SIGINT"
+    assert_nothing_left(world)
+
+
+def test_the_worker_has_nothing(world):
+    cage = start(world)
+    pid, = cage.worker_pids()
+    status = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":\t" in line)
+    assert status["Uid"].split() == [str(PROXY_UID)] * 4 and status["Gid"].split() == [str(PROXY_UID)] * 4
+    assert status["Groups"].split() == [] and status["NoNewPrivs"] == "1"
+    assert all(int(status[name], 16) == 0 for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"))
+    kinds = {os.readlink(fd).split(":")[0] for fd in Path(f"/proc/{pid}/fd").iterdir()}
+    assert kinds <= {"/dev/null", "socket", "pipe", "anon_inode"}
+    assert all("SAN_OPTIONS" in entry for entry in Path(f"/proc/{pid}/environ").read_text().split("\0") if entry)
+    cage.stop()
+
+
+@pytest.mark.parametrize("kind, address, port", [(socket.SOCK_STREAM, "127.0.0.1", TCP_PORT),
+                                                 (socket.SOCK_STREAM, "::1", TCP_PORT),
+                                                 (socket.SOCK_DGRAM, "127.0.0.1", DNS_PORT)])
+def test_a_taken_port_is_named_and_leaves_nothing(world, kind, address, port):
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with world.c.socket(family, kind) as taken:
+        taken.bind((address, port))
+        if kind == socket.SOCK_STREAM:
+            taken.listen()
+        ended = run_to_its_end(world, write_config(world, config_text()))
+        assert ended.rc == 3 and f"port {port} is taken" in ended.errors, ended.errors
+        assert world.c.rules() == [] and not locks(world) and not world.c.pids(uid=PROXY_UID)
+
+
+def test_without_written_ports_the_first_free_pair_is_taken(world):
+    text = config_text().replace("ports = { tcp = 15080, dns = 15053 }, ", "").replace(
+        ", ports = { tcp = 15080, dns = 15053 }", "")
+    assert "ports" not in text
+    with world.c.socket(socket.AF_INET, socket.SOCK_STREAM) as taken:
+        taken.bind(("127.0.0.1", TCP_PORT))
+        cage = Product(world, write_config(world, text)).wait_ready()
+        assert cage.matching(event="ready")[0]["listen"] == {"tcp": TCP_PORT + 1, "dns": DNS_PORT + 1}
+        cage.reload()
+        cage.stop()
+    assert_nothing_left(world)
+
+
+@pytest.mark.parametrize("fields, said", [
+    ({"user": "nobody-knows"}, 'user "nobody-knows" does not exist'),
+    ({"proxy": {"user": "nobody-knows"}}, 'user "nobody-knows" does not exist'),
+    ({"proxy": {"user": str(CAGE_UID)}}, "of its own"),
+])
+def test_an_unknown_user_is_named_and_leaves_nothing(world, fields, said):
+    ended = run_to_its_end(world, write_config(world, config_text(**fields)))
+    assert ended.rc in (1, 3) and said in ended.errors, ended.errors
+    assert_nothing_left(world)
+    assert not locks(world)
+
+
+def test_no_resolver_is_a_fault_that_says_what_to_do(world):
+    world.c.write_etc("resolv.conf", "search example\n")
+    ended = run_to_its_end(world, write_config(world, config_text()))
+    assert ended.rc == 3 and "proxy.dns.servers" in ended.errors, ended.errors
+    assert_nothing_left(world)
+
+
+def test_a_faulty_file_starts_nothing(world):
+    ended = run_to_its_end(world, write_config(world, config_text(allow={"domains": ["good.example:99999"]})))
+    assert ended.rc == 1 and "99999" in ended.errors, ended.errors
+    assert_nothing_left(world)
+
+
+def test_disabled_installs_nothing(world):
+    ended = run_to_its_end(world, write_config(world, config_text(mode="disabled")))
+    assert ended.rc == 0, ended.errors
+    assert_nothing_left(world)
+
+
+def test_a_second_cage_of_a_user_is_refused(world):
+    cage = start(world)
+    rules = world.c.rules()
+    ended = run_to_its_end(world, write_config(world, config_text(proxy={"ports": {"tcp": 16080, "dns": 16053}})))
+    assert ended.rc == 3 and "already running" in ended.errors, ended.errors
+    other_cage = config_text(user="other", proxy={"ports": {"tcp": 16080, "dns": 16053}})
+    ended = run_to_its_end(world, write_config(world, other_cage))
+    assert ended.rc == 3 and "proxy user" in ended.errors, ended.errors
+    assert world.c.rules() == rules
+    cage.stop()
+    assert_nothing_left(world)
+
+
+def test_without_the_right_to_change_rules_nothing_is_left(world):
+    config = write_config(world, config_text())
+    ended = world.c.run("setpriv", "--bounding-set=-net_admin,-net_raw", PROG, "run", "-c", config)
+    assert ended.rc == 3 and ended.errors.strip(), ended.errors
+    assert_nothing_left(world)
+    assert not locks(world)
+
+
+def test_not_root(world):
+    ended = world.c.run(PROG, "run", "-c", write_config(world, config_text()), uid=CAGE_UID)
+    assert ended.rc == 3 and "root" in ended.errors, ended.errors
+
+
+def test_a_killed_worker_means_refusals_at_once_and_is_replaced(world, origin):
+    cage = start(world, allow={"domains": ["good.example:80"], "ips": [f"{STATIC4}:80"]})
+    first, = cage.worker_pids()
+    os.kill(first, signal.SIGKILL)
+    cage.wait_line(event="fault", what="worker")
+    # Refused while it is away, and what the kernel itself lets pass goes on.
+    if not listening(world):
+        assert connects(world, SHARED4, SHARED6, OTHER4) == ["ECONNREFUSED"] * 3 or listening(world)
+    assert connects(world, STATIC4) == ["connected"]
+    wait_until(lambda: listening(world), "the sockets accept again", 30)
+    second, = cage.worker_pids()
+    assert second != first
+    cage.stop()
+    assert_nothing_left(world)
+
+
+def test_a_worker_that_is_killed_again_and_again_stays_refused(world):
+    cage = start(world)
+    for count in range(1, 6):
+        pid = wait_until(cage.worker_pids, "there is a worker")[0]
+        os.kill(pid, signal.SIGKILL)
+        cage.wait_line(event="fault", what="worker", count=count)
+        assert connects(world, OTHER4) != ["connected"]
+    wait_until(lambda: listening(world), "the sockets accept again", 30)
+    cage.stop()
+
+
+def test_a_stopped_worker_is_replaced(world):
+    cage = start(world)
+    first, = cage.worker_pids()
+    os.kill(first, signal.SIGSTOP)
+    assert "ping" in cage.wait_line(event="fault", what="worker")["message"]
+    wait_until(lambda: cage.worker_pids() not in ([], [first]) and listening(world), "another worker accepts", 30)
+    cage.stop()
+    assert_nothing_left(world)
+
+
+def test_a_faulty_reload_changes_nothing(world):
+    cage = start(world, allow={"ips": [f"{STATIC4}:80"]})
+    rules = world.c.rules()
+    good = cage.config.read_text()
+    cage.config.write_text(good.replace(":80", ":99999"))
+    os.kill(cage.pid, signal.SIGHUP)
+    fault = cage.wait_line(event="fault", what="reload")
+    assert "99999" in fault["message"] and fault["generation"] == 1
+    cage.config.write_text(config_text(proxy={"ports": {"tcp": 16080, "dns": 16053}}))
+    os.kill(cage.pid, signal.SIGHUP)
+    assert "proxy.ports" in cage.wait_line(event="fault", what="reload", count=2)["message"]
+    assert world.c.rules() == rules
+    cage.stop()
+    assert_nothing_left(world)
+
+
+def test_a_reload_replaces_the_policy(world, origin):
+    cage = start(world, allow={"ips": [f"{STATIC4}:80"]})
+    assert named(world, STATIC4) and not named(world, SHARED4)
+    cage.config.write_text(config_text(allow={"ips": [f"{SHARED4}:80", f"{OTHER4}:80"]}))
+    line = cage.reload()
+    assert (line["mode"], line["rules"]) == ("allowlist", 2)
+    assert named(world, SHARED4) and not named(world, STATIC4)
+    assert connects(world, SHARED4) == ["connected"]
+    cage.config.write_text(config_text(mode="blocklist", block={"ips": [SHARED4]}))
+    assert cage.reload()["mode"] == "blocklist"
+    assert connects(world, SHARED4) == ["ECONNREFUSED"]
+    cage.stop()
+    assert_nothing_left(world)
+
+
+def test_a_killed_supervisor_leaves_everything_refused_and_the_next_takes_over(world, origin):
+    allowed = {"ips": [f"{STATIC4}:80"]}
+    cage = start(world, allow={"domains": ["good.example"], **allowed})
+    os.kill(cage.pid, signal.SIGKILL)
+    cage.process.wait(30)
+    wait_until(lambda: not world.c.pids(uid=PROXY_UID), "the worker died with its supervisor")
+    assert world.c.rules()
+    assert connects(world, SHARED4, SHARED6, OTHER4) == ["ECONNREFUSED"] * 3
+    assert "error" in clients.dns(world, "good.example")
+    again = start(world, allow=allowed)
+    assert connects(world, STATIC4) == ["connected"]
+    again.stop()
+    assert_nothing_left(world)
+    assert not locks(world)
+
+
+def test_rules_stay_while_a_process_of_the_cage_lives(world, origin):
+    cage = start(world, allow={"ips": [f"{STATIC4}:80"]})
+    snippet = clients.Caged(world, """
+s = stream(sys.argv[1], 80)
+tell(connected=True)
+wait()
+tell(sent=attempt(s.sendall, b"GET / HTTP/1.0\\r\\n\\r\\n"), read=attempt(s.recv, 1), again=attempt(stream, sys.argv[1], 80, 2))
+wait()
+""", STATIC4)
+    assert snippet.hear() == {"connected": True}
+    cage.stop()
+    assert cage.lines[-1]["event"] == "stop" and cage.lines[-1]["left"] == "deny-all"
+    assert "refused" in cage.errors
+    snippet.say()
+    told = snippet.hear()
+    assert told["sent"] or told["read"], "the old connection lives on"
+    assert told["again"] == "ECONNREFUSED"
+    snippet.end()
+    again = start(world)
+    again.stop()
+    assert_nothing_left(world)
+
+
+def test_sockets_older_than_the_cage_are_destroyed(world, origin):
+    snippet = clients.Caged(world, """
+s = stream(sys.argv[1], 80)
+tell(connected=True)
+wait()
+tell(sent=attempt(s.sendall, b"GET / HTTP/1.0\\r\\n\\r\\n"), read=attempt(s.recv, 1))
+wait()
+""", OTHER4)
+    assert snippet.hear() == {"connected": True}
+    cage = start(world, allow={"ips": [OTHER4]})
+    snippet.say()
+    told = snippet.hear()
+    assert told["sent"] or told["read"]
+    snippet.end()
+    cage.stop()
+    assert_nothing_left(world)
+
+
+def test_a_log_that_nobody_reads_stops_nothing(world):
+    config = write_config(world, config_text())
+    reader, writer = os.pipe()
+    os.close(reader)
+    errors = world.state / "nobody.err"
+    with open(errors, "wb") as stream:
+        process = world.c.popen(PROG, "run", "-c", config, stdout=writer, stderr=stream, env=product.SANITIZERS)
+    os.close(writer)
+    world.at_close(process.kill)
+    wait_until(lambda: listening(world), "it runs", 30)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 0
+    assert_nothing_left(world)
+
+
+def test_the_log_goes_to_a_file_as_text(world):
+    path = world.state / "cage.log"
+    log = {"file": str(path), "format": "text"}
+    process = world.c.popen(PROG, "run", "-c", write_config(world, config_text(proxy={"log": log})),
+                            stdout=subprocess.PIPE, env=product.SANITIZERS)
+    world.at_close(process.kill)
+    line = wait_until(lambda: path.exists() and path.read_text(), "a line is logged", 30)
+    assert " ready version=" in line and f"uid={CAGE_UID}" in line
+    # A log that was rotated away is opened anew.
+    path.rename(world.state / "cage.log.1")
+    process.send_signal(signal.SIGHUP)
+    wait_until(lambda: path.exists() and " reload generation=2 " in path.read_text(), "the reload is logged", 30)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 0 and process.stdout.read() == b""
+    assert path.read_text().splitlines()[-1].endswith("stop why=SIGTERM left=nothing")
