@@ -14,24 +14,33 @@
 #include "firewall/ruleset_text.h"
 #include "firewall/sock_destroy.h"
 
-/* "FAMILY TABLE CALL ERROR COUNT": the first COUNT of these calls fail with that errno. */
-static struct {
+/* Calls of libiptc that fail: the first `count` behind the first `skip` of their kind. */
+struct failure {
     int family;
     char table[16];
     char call[16];
     int error;
+    int skip;
     int count;
-} failure;
+};
+
+static struct failure failures[8];
 static const char *table_at_hand[2]; /* the table that was opened last, by family */
 
 static bool is_failing(int family, const char *call, const char *table)
 {
-    if (failure.count <= 0 || failure.family != family || strcmp(failure.call, call) != 0 ||
-        table == NULL || strcmp(failure.table, table) != 0)
-        return false;
-    failure.count--;
-    errno = failure.error;
-    return true;
+    for (size_t i = 0; i < sizeof(failures) / sizeof(failures[0]); i++) {
+        struct failure *f = &failures[i];
+        if (f->family != family || strcmp(f->call, call) != 0 || strcmp(f->table, table) != 0)
+            continue;
+        if (f->skip-- > 0)
+            continue;
+        if (f->count-- <= 0)
+            continue;
+        errno = f->error;
+        return true;
+    }
+    return false;
 }
 
 static struct xtc_handle *tool_init4(const char *table)
@@ -180,19 +189,18 @@ static int with_uid(const char *command, uint32_t uid, const char *lock)
 
 int main(int argc, char **argv)
 {
-    if (argc < 4) {
+    if (argc < 4 || argc > 12) {
         fprintf(stderr,
                 "usage: firewall_tool LOCK "
                 "install|close|check|print|print-closed POLICY | remove|destroy|sockets UID "
-                "[FAMILY TABLE CALL ERROR COUNT]\n");
+                "[FAMILY:TABLE:CALL:ERRNO:SKIP:COUNT]...\n");
         return 2;
     }
-    if (argc == 9) {
-        failure.family = atoi(argv[4]);
-        snprintf(failure.table, sizeof(failure.table), "%s", argv[5]);
-        snprintf(failure.call, sizeof(failure.call), "%s", argv[6]);
-        failure.error = atoi(argv[7]);
-        failure.count = atoi(argv[8]);
+    for (int i = 4; i < argc; i++) {
+        struct failure *f = &failures[i - 4];
+        if (sscanf(argv[i], "%d:%15[^:]:%15[^:]:%d:%d:%d", &f->family, f->table, f->call, &f->error,
+                   &f->skip, &f->count) != 6)
+            return 2;
     }
     if (argv[3][0] >= '0' && argv[3][0] <= '9')
         return with_uid(argv[2], (uint32_t)strtoul(argv[3], NULL, 10), argv[1]);
