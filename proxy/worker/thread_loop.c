@@ -4,6 +4,10 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "proxy/worker/conn.h"
+#include "proxy/worker/listener.h"
+#include "proxy/worker/resolver.h"
+
 void thread_send(int fd, const void *bytes, size_t len)
 {
     ssize_t written;
@@ -19,20 +23,29 @@ void thread_send(int fd, const void *bytes, size_t len)
 /* The first policy is what makes accepting possible: nothing is ever judged without one. */
 static int start_services(struct worker_thread *thread)
 {
-    (void)thread;
-    return 0;
+    thread->resolver = resolver_new(thread);
+    if (!thread->resolver)
+        return -ENOMEM;
+    return listener_start(thread);
 }
 
 static void stop_services(struct worker_thread *thread)
 {
-    (void)thread;
+    if (!thread->resolver)
+        return;
+    listener_stop(thread);
+    conn_close_all(thread);
+    resolver_free(thread->resolver);
+    thread->resolver = NULL;
 }
 
 static int apply_policy(struct worker_thread *thread, uint32_t *closed)
 {
-    (void)thread;
-    *closed = 0;
-    return 0;
+    int status = resolver_reconfigure(thread->resolver, thread_policy(thread));
+
+    if (status == 0)
+        *closed = conn_rejudge_all(thread);
+    return status;
 }
 
 static void take_policy(struct worker_thread *thread, struct worker_policy *policy)

@@ -11,14 +11,19 @@
 
 #include "proxy/channel/channel.h"
 #include "proxy/worker/isolate.h"
+#include "proxy/worker/names.h"
 #include "proxy/worker/thread_loop.h"
 
 /* Two a connection and some for lookups: far above what limits.connections may be. */
 enum { WORKER_FILES_MAX = 1 << 18 };
 
+/* Pairs of name and address that live at once. */
+enum { WORKER_NAMES_MAX = 1 << 16 };
+
 struct worker {
     struct worker_link link;
     struct worker_sockets sockets;
+    struct names *names;
     struct worker_thread threads[MESSAGE_THREADS_MAX];
     pthread_t ids[MESSAGE_THREADS_MAX];
     int order_fds[MESSAGE_THREADS_MAX]; /* writing ends */
@@ -107,6 +112,7 @@ static int start_thread(struct worker *worker, int log_fd)
     worker->order_fds[worker->thread_count] = orders[1];
     thread->index = worker->thread_count;
     thread->sockets = &worker->sockets;
+    thread->names = worker->names;
     status = set_nonblocking(orders[0]);
     if (status == 0)
         status = set_nonblocking(log_fd);
@@ -132,6 +138,9 @@ static int start(struct worker *worker, const struct message_start *wanted, cons
         if (worker->sockets.fd[i] >= 0 && status == 0)
             status = set_nonblocking(worker->sockets.fd[i]);
     }
+    worker->names = names_new(WORKER_NAMES_MAX);
+    if (!worker->names)
+        return -ENOMEM;
     /* 2^32 connections a worker; 2^21 workers keep the id exact in a double. */
     atomic_store(&worker->link.next_id, ((uint64_t)wanted->epoch << 32) + 1);
     for (unsigned i = 0; i < wanted->threads && status == 0; i++)
@@ -306,6 +315,7 @@ static void stop(struct worker *worker)
         thread_fini(&worker->threads[i]);
     }
     worker_policy_unref(worker->aside);
+    names_free(worker->names);
 }
 
 /* A number that is the whole argument, from 1. */
