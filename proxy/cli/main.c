@@ -1,5 +1,8 @@
+#include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "proxy/cli/commands.h"
 #include "proxy/worker/worker.h"
@@ -25,8 +28,18 @@ static void print_help(FILE *out)
     fputs("'cage-proxy COMMAND --help' says more.\n", out);
 }
 
+/* A standard descriptor that is closed would be given to the next file that is opened here. */
+static void fill_standard_descriptors(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd)
+            abort();
+    }
+}
+
 int main(int argc, char **argv)
 {
+    fill_standard_descriptors();
     if (argc < 2) {
         print_help(stderr);
         return EXIT_WRONG_USE;
