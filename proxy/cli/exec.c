@@ -27,8 +27,8 @@
 #include "proxy/cli/proof.h"
 #include "proxy/core/log_line.h"
 #include "proxy/core/log_text.h"
-#include "proxy/supervisor/layers.h"
 #include "proxy/supervisor/supervisor.h"
+#include "proxy/supervisor/takedown.h"
 
 extern char **environ;
 
@@ -254,19 +254,17 @@ static int run_command(struct exec *e)
     return e->cage.exit_status;
 }
 
-/*
- * The supervisor died, so its rules are ours to take away. The namespace is empty; sockets that it
- * left would send on once the rules are gone, hence they go first, behind rules that refuse all.
- */
+/* The supervisor died, so its rules are ours to take away; the namespace is empty by now. */
 static void take_rules_away(struct exec *e)
 {
     char data[RULE_TEXT_MAX];
     struct text fault = TEXT_OF(data);
+    const char *advice = takedown_advice(takedown_rules(&e->policy, true, &fault));
 
-    if (!layers_close(&e->policy, &fault) || !layers_end_sockets(&e->policy, &fault) ||
-        !layers_remove(&e->policy, &fault))
-        complain("the rules stay, everything that user %s sends is refused: %s",
-                 e->policy.settings.user, data);
+    if (fault.len > 0)
+        complain("%s", data);
+    if (advice != NULL)
+        complain("%s", advice);
 }
 
 static void end_supervisor(struct exec *e)

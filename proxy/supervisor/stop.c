@@ -1,14 +1,10 @@
-#include "proxy/supervisor/layers.h"
-#include "proxy/supervisor/residents.h"
 #include "proxy/supervisor/state.h"
+#include "proxy/supervisor/takedown.h"
 
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/pidfd.h>
-#include <time.h>
-
-enum { RESIDENTS_TRIES = 25, RESIDENTS_PAUSE_MS = 20 };
 
 /* The worker gets the time to end by itself; its last lines are read meanwhile. */
 static void stop_worker(struct supervisor *s)
@@ -42,54 +38,25 @@ static void empty_namespace(const struct supervisor *s)
     poll(&gone, 1, NAMESPACE_MS);
 }
 
-enum left { LEFT_NOTHING, LEFT_CLOSED, LEFT_AS_IT_WAS };
-
-/* Those of a command that was interrupted together with us may still be on their way out. */
-static bool has_residents(const struct policy *policy)
+/* A start that failed leaves the machine as it was before. */
+static enum takedown take_rules_down(struct supervisor *s)
 {
-    const struct timespec pause = {0, RESIDENTS_PAUSE_MS * 1000000L};
-
-    for (int i = 0; residents_count(policy->cage_uid) > 0 || layers_hold_sockets(policy); i++) {
-        if (i == RESIDENTS_TRIES)
-            return true;
-        nanosleep(&pause, NULL);
-    }
-    return false;
-}
-
-/*
- * Rules go last: they are removed when nothing of the cage is left that they have to hold. Closed
- * first: what is destroyed must not come back through a rule that still lets out. A start that
- * failed leaves the machine as it was before.
- */
-static enum left take_rules_down(struct supervisor *s)
-{
-    const struct policy *policy = &s->current->policy;
-    bool must_hold = !s->has_failed || s->had_rules;
-    enum left left = LEFT_AS_IT_WAS;
     char complaint[FAULT_MAX];
     struct text fault = TEXT_OF(complaint);
+    enum takedown left =
+        takedown_rules(&s->current->policy, !s->has_failed || s->had_rules, &fault);
 
-    if (must_hold) {
-        if (!layers_close(policy, &fault))
-            goto out;
-        left = LEFT_CLOSED;
-        if (!layers_end_sockets(policy, &fault) || has_residents(policy))
-            goto out;
-    }
-    if (layers_remove(policy, &fault))
-        left = LEFT_NOTHING;
-
-out:
     if (fault.len > 0)
         supervisor_fault(s, "rules", complaint);
     return left;
 }
 
-static void log_stop(struct supervisor *s, enum left left)
+static void log_stop(struct supervisor *s, enum takedown left)
 {
-    static const char *const words[] = {
-        [LEFT_NOTHING] = "nothing", [LEFT_CLOSED] = "deny-all", [LEFT_AS_IT_WAS] = "rules"};
+    static const char *const words[] = {[TAKEDOWN_NOTHING] = "nothing",
+                                        [TAKEDOWN_CLOSED] = "deny-all",
+                                        [TAKEDOWN_AS_IT_WAS] = "rules"};
+    const char *advice = takedown_advice(left);
     char buffer[LOG_LINE_MAX];
     struct text line = TEXT_OF(buffer);
     struct log_stop stop = {
@@ -97,17 +64,8 @@ static void log_stop(struct supervisor *s, enum left left)
 
     log_line_stop(&line, &stop);
     log_sink_line(&s->sink, &line);
-    if (left == LEFT_CLOSED)
-        fprintf(stderr,
-                "cage-proxy %s: processes of user %s are still there: everything that they send is "
-                "refused from now on. When they are gone, start and end this cage once more to "
-                "remove that\n",
-                s->spec->command, s->current->policy.settings.user);
-    if (left == LEFT_AS_IT_WAS)
-        fprintf(stderr,
-                "cage-proxy %s: the kernel rules of user %s are still there and refuse; the log "
-                "says why\n",
-                s->spec->command, s->current->policy.settings.user);
+    if (advice)
+        fprintf(stderr, "cage-proxy %s: %s\n", s->spec->command, advice);
 }
 
 void supervisor_end(struct supervisor *s)
