@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "proxy/worker/conn.h"
+#include "proxy/worker/dns_front.h"
 #include "proxy/worker/listener.h"
 #include "proxy/worker/resolver.h"
 
@@ -23,10 +24,13 @@ void thread_send(int fd, const void *bytes, size_t len)
 /* The first policy is what makes accepting possible: nothing is ever judged without one. */
 static int start_services(struct worker_thread *thread)
 {
+    int status;
+
     thread->resolver = resolver_new(thread);
     if (!thread->resolver)
         return -ENOMEM;
-    return listener_start(thread);
+    status = dns_front_start(thread);
+    return status < 0 ? status : listener_start(thread);
 }
 
 static void stop_services(struct worker_thread *thread)
@@ -35,6 +39,7 @@ static void stop_services(struct worker_thread *thread)
         return;
     listener_stop(thread);
     conn_close_all(thread);
+    dns_front_stop(thread);
     resolver_free(thread->resolver);
     thread->resolver = NULL;
 }
