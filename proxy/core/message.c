@@ -263,8 +263,9 @@ struct message message_fault_of(uint32_t generation, struct span text)
         text = SPAN_LITERAL("unknown");
     fault->len = (uint16_t)(text.len < MESSAGE_FAULT_MAX ? text.len : MESSAGE_FAULT_MAX);
     for (size_t i = 0; i < fault->len; i++) {
-        char c = (char)text.data[i];
-        fault->text[i] = is_printable(c) ? c : '?';
+        fault->text[i] = '?';
+        if (is_printable((char)text.data[i]))
+            fault->text[i] = (char)text.data[i];
     }
     return message;
 }
