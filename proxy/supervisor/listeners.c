@@ -160,13 +160,33 @@ size_t listeners_descriptors(const struct listeners *listeners, int out[SOCKET_C
     return count;
 }
 
+/*
+ * A socket that was shut down has to be given its port anew, and connections that the last worker
+ * left in the kernel (TIME_WAIT, orphans) are in the way of that.
+ */
+static int listen_anew(int fd, uint16_t port)
+{
+    const struct timespec pause = {0, TRY_PAUSE_MS * 1000000L};
+    int status = listen(fd, BACKLOG) < 0 ? -errno : 0;
+
+    for (int i = 0; i < TRIES && status == -EADDRINUSE; i++) {
+        layers_free_port(port);
+        nanosleep(&pause, NULL);
+        status = listen(fd, BACKLOG) < 0 ? -errno : 0;
+    }
+    return status;
+}
+
 int listeners_listen(const struct listeners *listeners)
 {
-    for (size_t i = 0; i < SOCKET_COUNT; i++)
-        if (listeners->fd[i] >= 0 && endpoints[i].type == SOCK_STREAM &&
-            listen(listeners->fd[i], BACKLOG) < 0)
-            return -errno;
-    return 0;
+    int status = 0;
+
+    for (size_t i = 0; i < SOCKET_COUNT && status == 0; i++) {
+        uint16_t port = endpoints[i].is_dns ? listeners->dns_port : listeners->tcp_port;
+        if (listeners->fd[i] >= 0 && endpoints[i].type == SOCK_STREAM)
+            status = listen_anew(listeners->fd[i], port);
+    }
+    return status;
 }
 
 void listeners_shut(const struct listeners *listeners)

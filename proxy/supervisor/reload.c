@@ -158,14 +158,12 @@ static void log_reload(struct supervisor *s, uint32_t closed)
     log_sink_line(&s->sink, &line);
 }
 
-void supervisor_on_active(struct supervisor *s, uint32_t closed)
+int supervisor_on_active(struct supervisor *s, uint32_t closed)
 {
     if (!s->is_listening) {
         int status = listeners_listen(&s->listeners);
-        if (status < 0) {
-            supervisor_fault(s, "listen", strerror(-status));
-            return;
-        }
+        if (status < 0)
+            return status;
         s->is_listening = true;
     }
     if (!s->is_ready)
@@ -174,4 +172,5 @@ void supervisor_on_active(struct supervisor *s, uint32_t closed)
         log_reload(s, closed);
     s->is_ready = true;
     s->is_reload_open = false;
+    return 0;
 }

@@ -51,7 +51,8 @@ void supervisor_reload(struct supervisor *s);
 bool supervisor_load(struct supervisor *s, struct policy *out, struct text *fault);
 void supervisor_drop_next(struct supervisor *s);
 void supervisor_on_ready(struct supervisor *s, uint32_t generation);
-void supervisor_on_active(struct supervisor *s, uint32_t closed);
+/* A negative errno when no connection can be accepted: that worker is then of no use. */
+int supervisor_on_active(struct supervisor *s, uint32_t closed);
 
 /* Takes everything down that there is, whatever was reached. */
 void supervisor_end(struct supervisor *s);

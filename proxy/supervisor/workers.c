@@ -53,6 +53,19 @@ static void on_fault(struct supervisor *s, const struct child_event *event)
     on_gone(s, event->text);
 }
 
+static void on_active(struct supervisor *s, uint32_t closed)
+{
+    char complaint[FAULT_MAX];
+    struct text why = TEXT_OF(complaint);
+    int status = supervisor_on_active(s, closed);
+
+    if (status == 0)
+        return;
+    text_put(&why, "no connection can be accepted: ");
+    text_put(&why, strerror(-status));
+    on_gone(s, complaint);
+}
+
 void supervisor_step_worker(struct supervisor *s)
 {
     struct child_event event;
@@ -72,7 +85,7 @@ void supervisor_step_worker(struct supervisor *s)
             on_fault(s, &event);
             break;
         case CHILD_EVENT_ACTIVE:
-            supervisor_on_active(s, event.closed);
+            on_active(s, event.closed);
             break;
         case CHILD_EVENT_GONE:
             on_gone(s, event.text);

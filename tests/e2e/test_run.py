@@ -185,6 +185,36 @@ def test_a_killed_worker_means_refusals_at_once_and_is_replaced(world, origin):
     assert_nothing_left(world)
 
 
+REFUSED = """
+request = b"GET / HTTP/1.1\\r\\nHost: other.example\\r\\n\\r\\n"
+answer = fetch(sys.argv[1], 80, request)
+tell(status=answer.split(b" ", 2)[1])
+"""
+
+HELD = """
+held = stream(sys.argv[1], 80)
+tell(result="connected")
+wait()
+"""
+
+
+def test_connections_of_a_killed_worker_do_not_keep_the_next_from_accepting(world, origin):
+    cage = start(world, allow={"domains": ["good.example:80"]})
+    # One that the worker has closed and that waits in the kernel, and one that it holds when it dies.
+    assert clients.python(world, REFUSED, SHARED4) == [{"status": "403"}]
+    held = clients.Caged(world, HELD, SHARED4)
+    assert held.hear() == {"result": "connected"}
+    first, = cage.worker_pids()
+    os.kill(first, signal.SIGKILL)
+    cage.wait_line(event="fault", what="worker")
+    wait_until(lambda: cage.worker_pids() not in ([], [first]) and listening(world), "another worker accepts", 30)
+    assert clients.python(world, REFUSED, SHARED4) == [{"status": "403"}]
+    assert len(cage.matching(event="fault")) == 1
+    held.kill()
+    cage.stop()
+    assert_nothing_left(world)
+
+
 def test_a_worker_that_is_killed_again_and_again_stays_refused(world):
     cage = start(world)
     for count in range(1, 6):
