@@ -30,14 +30,29 @@ void log_sink_fini(struct log_sink *sink)
     sink->fd = -1;
 }
 
+/* Not through a link, and never waiting for the reader of a FIFO. */
+static int open_file(const char *path)
+{
+    int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0640);
+
+    return fd < 0 ? -errno : fd;
+}
+
+int log_sink_try(const struct policy_settings *settings)
+{
+    int fd = settings->log_file[0] != '\0' ? open_file(settings->log_file) : 0;
+
+    if (fd > 0)
+        close(fd);
+    return fd < 0 ? fd : 0;
+}
+
 int log_sink_open(struct log_sink *sink, const struct policy_settings *settings)
 {
     if (settings->log_file[0] != '\0') {
-        /* Not through a link, and never waiting for the reader of a FIFO. */
-        int fd = open(settings->log_file,
-                      O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0640);
+        int fd = open_file(settings->log_file);
         if (fd < 0)
-            return -errno;
+            return fd;
         if (sink->is_own)
             close(sink->fd);
         sink->fd = fd;

@@ -54,6 +54,9 @@ void log_sink_fini(struct log_sink *sink);
  */
 int log_sink_open(struct log_sink *sink, const struct policy_settings *settings);
 
+/* Whether that would succeed; 0 or a negative errno. */
+int log_sink_try(const struct policy_settings *settings);
+
 /* An event of the supervisor's own. */
 void log_sink_line(struct log_sink *sink, const struct text *line);
 

@@ -45,10 +45,9 @@ void supervisor_drop_next(struct supervisor *s)
     s->next = NULL;
 }
 
-/* The log may have moved, to another file or by rotation. */
-static bool open_log(struct supervisor *s, const struct policy *policy, struct text *fault)
+static bool can_log(const struct policy *policy, struct text *fault)
 {
-    int status = log_sink_open(&s->sink, &policy->settings);
+    int status = log_sink_try(&policy->settings);
 
     if (status == 0)
         return true;
@@ -70,7 +69,7 @@ static bool try_next(struct supervisor *s, struct text *fault)
     difference = what_differs(&s->current->policy, &policy);
     if (difference)
         text_put(fault, difference);
-    if (difference || !open_log(s, &policy, fault) ||
+    if (difference || !can_log(&policy, fault) ||
         !(s->next = plan_new(&policy, s->generation + 1, fault))) {
         policy_fini(&policy);
         return false;
@@ -102,6 +101,7 @@ static void commit_next(struct supervisor *s)
     char complaint[FAULT_MAX];
     struct text fault = TEXT_OF(complaint);
     bool is_touched;
+    int status;
 
     if (!layers_install(&s->next->policy, &is_touched, &fault)) {
         supervisor_fault(s, "reload", complaint);
@@ -112,6 +112,10 @@ static void commit_next(struct supervisor *s)
     s->current = s->next;
     s->next = NULL;
     s->is_reload_open = true;
+    /* The log may have moved: to another file, or away by rotation. */
+    status = log_sink_open(&s->sink, &s->current->policy.settings);
+    if (status < 0)
+        supervisor_fault(s, "log", strerror(-status));
     /* A failure here is the worker's end, which child_step() will report. */
     child_switch(&s->child, s->current->generation, supervisor_now_ms());
 }

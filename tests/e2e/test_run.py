@@ -267,6 +267,48 @@ def test_a_reload_replaces_the_policy(world, origin):
     assert_nothing_left(world)
 
 
+HELD = """
+s = stream(sys.argv[1], 80)
+def ask():
+    s.sendall(b"GET /x HTTP/1.1\\r\\nHost: good.example\\r\\n\\r\\n")
+    return s.recv(4096).split(b"\\r\\n")[0].decode()
+tell(answer=ask())
+while wait() == "ask":
+    try:
+        tell(answer=ask())
+    except OSError as error:
+        tell(answer=name_of(error))
+"""
+
+
+@pytest.mark.parametrize("address", [SHARED4, SHARED6])
+def test_a_reload_closes_what_it_refuses_and_nothing_else(world, origin, address):
+    cage = start(world, allow={"domains": ["good.example:80"]})
+    held = clients.Caged(world, HELD, address)
+    assert held.hear() == {"answer": "HTTP/1.1 200 OK"}
+    cage.config.write_text(config_text(allow={"domains": ["**.good.example:80"]}))
+    assert cage.reload()["closed"] == 0
+    held.say("ask")
+    assert held.hear() == {"answer": "HTTP/1.1 200 OK"}
+    cage.config.write_text(config_text(allow={"domains": ["other.example:80"]}))
+    assert cage.reload()["closed"] == 1
+    assert cage.wait_line(event="close")["why"] == "policy"
+    held.say("ask")
+    assert held.hear()["answer"] in ("", "ECONNRESET", "EPIPE")
+    held.end()
+    cage.stop()
+
+
+def test_a_start_right_after_an_end_gets_its_ports(world, origin):
+    for _ in range(2):
+        cage = start(world, allow={"domains": ["good.example:80"]})
+        # The proxy closes first, so that TIME_WAIT is on its port.
+        got = clients.curl(world, origin.authority, "--resolve", f"other.example:80:{SHARED4}", "http://other.example/")
+        assert "[403]" in got.text
+        cage.stop()
+    assert_nothing_left(world)
+
+
 def test_a_killed_supervisor_leaves_everything_refused_and_the_next_takes_over(world, origin):
     allowed = {"ips": [f"{STATIC4}:80"]}
     cage = start(world, allow={"domains": ["good.example"], **allowed})
