@@ -67,10 +67,10 @@ struct verdict matcher_judge_answer(const struct matcher *matcher, const struct 
 enum network_mode matcher_mode(const struct matcher *matcher);
 const struct policy_settings *matcher_settings(const struct matcher *matcher);
 
-/* A denial that is only logged lets through. */
+/* A denial that is only logged lets through; a verdict that nobody set (all zero) never does. */
 static inline bool verdict_lets_through(struct verdict v)
 {
-    return v.kind == VERDICT_ALLOW || !v.is_enforced;
+    return v.kind == VERDICT_ALLOW || (!v.is_enforced && v.reason != REASON_INTERNAL_ERROR);
 }
 
 #endif

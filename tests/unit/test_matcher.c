@@ -376,6 +376,7 @@ static void audit_only_logs_names(void **state)
     struct verdict base = ask(m, "a.example", "10.0.0.1", 443, PROTOCOL_TCP);
     assert_true(name.kind == VERDICT_DENY && verdict_lets_through(name));
     assert_true(base.kind == VERDICT_DENY && !verdict_lets_through(base));
+    assert_false(verdict_lets_through((struct verdict){0}));
     matcher_unref(m);
     policy_fini(&policy);
 }
