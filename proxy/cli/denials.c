@@ -61,6 +61,20 @@ void denials_take(struct denials *denials, struct span line)
         denials->list[denials->count++] = d;
 }
 
+void denials_take_back(struct denials *denials, const struct hostname *name)
+{
+    for (size_t i = 0; i < denials->count; i++) {
+        struct denial *d = &denials->list[i];
+        if (!d->has_name || !hostname_equal(&d->name, name))
+            continue;
+        if (--d->count > 0)
+            return;
+        denials->count--;
+        memmove(d, d + 1, (denials->count - i) * sizeof(*d));
+        return;
+    }
+}
+
 /* Everything in it is canonical, so that it may be pasted into a configuration. */
 static void put_destination(const struct denial *d, struct text *out)
 {

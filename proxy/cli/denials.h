@@ -30,6 +30,9 @@ struct denials {
 /* Counts a denial; other lines, and what is no line of the log, are ignored. */
 void denials_take(struct denials *denials, struct span line);
 
+/* Takes one denial of a name back: of a probe of ours, which is no business of the command's. */
+void denials_take_back(struct denials *denials, const struct hostname *name);
+
 /* "COUNT  DESTINATION  REASON  the entry that would allow it", a line each. */
 void denials_print(const struct denials *denials, enum network_mode mode, FILE *out);
 

@@ -45,6 +45,8 @@ struct exec {
     bool is_stopped; /* ... and has taken its rules away */
     bool is_parted;  /* its end of the socket is closed */
     struct denials denials;
+    size_t probe_count; /* refused by the proxy or the DNS front, which log it */
+    struct hostname probe_names[CAGE_PROBE_MAX];
 };
 
 __attribute__((format(printf, 1, 2))) static int complain(const char *format, ...)
@@ -223,6 +225,8 @@ static int prove(struct exec *e)
         struct text what = TEXT_OF(data);
         if (results[i].verdict == CAGE_PROBE_REFUSED)
             proven++;
+        if (results[i].verdict == CAGE_PROBE_REFUSED && probes[i].kind != CAGE_PROBE_TCP)
+            e->probe_names[e->probe_count++] = probes[i].name;
         if (results[i].verdict == CAGE_PROBE_REFUSED || results[i].verdict == CAGE_PROBE_NO_ROUTE)
             continue;
         proof_print(&probes[i], &what);
@@ -301,6 +305,8 @@ int exec_run(const struct exec_spec *spec)
         status = run_command(&e);
     cage_kill(&e.cage);
     end_supervisor(&e);
+    for (size_t i = 0; i < e.probe_count; i++)
+        denials_take_back(&e.denials, &e.probe_names[i]);
     if (!spec->is_quiet)
         denials_print(&e.denials, e.policy.mode, stderr);
 

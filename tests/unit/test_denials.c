@@ -47,6 +47,32 @@ static void folds_and_suggests(void **state)
     free(text);
 }
 
+/* What exec tried itself is not shown; what the command tried as well is. */
+static void probes_are_taken_back(void **state)
+{
+    static struct denials denials;
+    struct hostname name;
+
+    (void)state;
+    assert_int_equal(hostname_parse(SPAN_LITERAL("probe.invalid"), &name), HOSTNAME_OK);
+    denials_take_back(&denials, &name);
+    for (int i = 0; i < 3; i++)
+        take(&denials, DECISION("\"name\":\"probe.invalid\",\"port\":80,"
+                                "\"verdict\":\"deny\",\"reason\":\"not-allowed\""));
+    take(&denials, DECISION("\"name\":\"b.example\",\"port\":80,"
+                            "\"verdict\":\"deny\",\"reason\":\"not-allowed\""));
+    denials_take_back(&denials, &name);
+    denials_take_back(&denials, &name);
+    assert_int_equal(denials.count, 2);
+    assert_int_equal(denials.list[0].count, 1);
+    denials_take_back(&denials, &name);
+    char *text = summary_of(&denials);
+    assert_string_equal(text, "cage-proxy: refused by policy:\n"
+                              "  1 x b.example port 80  not-allowed"
+                              "  to allow: allow = { domains = { \"b.example:80\" } }\n");
+    free(text);
+}
+
 /* Only canonical names are printed: the summary is pasted into configurations. */
 static void hostile_names_are_not_printed(void **state)
 {
@@ -84,6 +110,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(folds_and_suggests),
+        cmocka_unit_test(probes_are_taken_back),
         cmocka_unit_test(hostile_names_are_not_printed),
         cmocka_unit_test(bounded),
     };
