@@ -129,6 +129,27 @@ static int command_limits(char message[CAGE_MESSAGE_MAX])
     return 0;
 }
 
+/*
+ * A directory of root's PATH that the cage's user may not search makes execvp() say "permission
+ * denied" of every command that is nowhere.
+ */
+static bool is_on_path(const char *command)
+{
+    const char *path = getenv("PATH");
+    char candidate[CAGE_PATH_MAX];
+
+    if (path == NULL || strchr(command, '/') != NULL)
+        return true;
+    while (*path != '\0') {
+        size_t len = strcspn(path, ":");
+        snprintf(candidate, sizeof(candidate), "%.*s/%s", (int)len, path, command);
+        if (access(candidate, F_OK) == 0)
+            return true;
+        path += len + (path[len] == ':');
+    }
+    return false;
+}
+
 /* By its path: the inherited directory is one of the caller's mount namespace. */
 static int command_chdir(const struct cage_plan *plan, char message[CAGE_MESSAGE_MAX])
 {
@@ -156,6 +177,8 @@ static int command_execute(const struct cage_plan *plan, int *status,
     environ = env;
     execvp(argv[0], argv);
     int err = errno;
+    if (err == EACCES && !is_on_path(argv[0]))
+        err = ENOENT;
     *status = err == ENOENT ? CAGE_EXIT_NOT_FOUND : CAGE_EXIT_NOT_EXECUTABLE;
     return cage_fail(message, err, "%s: %s", argv[0], strerror(err));
 }

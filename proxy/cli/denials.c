@@ -19,7 +19,8 @@ static bool read_denial(struct span line, struct denial *out)
     uint64_t port = 0;
 
     if (!has_value(line, "event", "decision") || !has_value(line, "verdict", "deny") ||
-        !log_text_field(line, "reason", &field) || !reason_parse(field, &d.reason))
+        !log_text_field(line, "reason", &field) || !reason_parse(field, &d.reason) ||
+        !refusal_is_policy(d.reason))
         return false;
     d.has_name = log_text_field(line, "name", &field) && !span_equal(field, SPAN_LITERAL("null")) &&
                  hostname_parse(field, &d.name) == HOSTNAME_OK;

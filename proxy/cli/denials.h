@@ -27,7 +27,7 @@ struct denials {
     uint64_t dropped; /* decisions that found no room */
 };
 
-/* Counts a denial; other lines, and what is no line of the log, are ignored. */
+/* Counts a denial by policy; other lines, and what is no line of the log, are ignored. */
 void denials_take(struct denials *denials, struct span line);
 
 /* Takes one denial of a name back: of a probe of ours, which is no business of the command's. */

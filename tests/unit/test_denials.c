@@ -35,6 +35,8 @@ static void folds_and_suggests(void **state)
                             "\"verdict\":\"deny\",\"reason\":\"metadata-address\""));
     take(&denials, DECISION("\"name\":\"b.example\",\"verdict\":\"allow\",\"reason\":\"allowed\""));
     take(&denials, "{\"v\":1,\"event\":\"close\",\"verdict\":\"deny\",\"reason\":\"no-name\"}");
+    take(&denials, DECISION("\"name\":\"c.example\",\"verdict\":\"deny\","
+                            "\"reason\":\"upstream-refused\""));
     take(&denials, "no line");
     assert_int_equal(denials.count, 3);
     char *text = summary_of(&denials);
