@@ -267,7 +267,7 @@ def test_a_reload_replaces_the_policy(world, origin):
     assert_nothing_left(world)
 
 
-HELD = """
+ASKING = """
 s = stream(sys.argv[1], 80)
 def ask():
     s.sendall(b"GET /x HTTP/1.1\\r\\nHost: good.example\\r\\n\\r\\n")
@@ -284,7 +284,7 @@ while wait() == "ask":
 @pytest.mark.parametrize("address", [SHARED4, SHARED6])
 def test_a_reload_closes_what_it_refuses_and_nothing_else(world, origin, address):
     cage = start(world, allow={"domains": ["good.example:80"]})
-    held = clients.Caged(world, HELD, address)
+    held = clients.Caged(world, ASKING, address)
     assert held.hear() == {"answer": "HTTP/1.1 200 OK"}
     cage.config.write_text(config_text(allow={"domains": ["**.good.example:80"]}))
     assert cage.reload()["closed"] == 0
