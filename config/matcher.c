@@ -65,6 +65,7 @@ static bool table_init(struct table *table, size_t count)
 
     while (size < count * 2)
         size *= 2;
+    /* NOLINTNEXTLINE(bugprone-sizeof-expression): a bucket is a pointer. */
     table->buckets = calloc(size, sizeof(*table->buckets));
     table->mask = size - 1;
     return table->buckets != NULL;

@@ -14,11 +14,11 @@ static const char *const format_choices[] = {"auto", "json", "text", NULL};
     }
 #define BOOL(path, field, initial, doc)                                                            \
     {                                                                                              \
-        path, OPTION_BOOL, AT(field), 0, 1, initial, NULL, NULL, doc                               \
+        path, OPTION_BOOL, AT(field), 0, 1, (initial), NULL, NULL, doc                             \
     }
 #define CHOICE(path, field, choices, doc)                                                          \
     {                                                                                              \
-        path, OPTION_CHOICE, AT(field), 0, sizeof(choices) / sizeof(choices[0]) - 2, 0, NULL,      \
+        path, OPTION_CHOICE, AT(field), 0, sizeof(choices) / sizeof((choices)[0]) - 2, 0, NULL,    \
             choices, doc                                                                           \
     }
 #define TEXT(path, field, initial, doc)                                                            \
@@ -232,7 +232,8 @@ void policy_settings_init(struct policy_settings *settings)
             *bool_at(settings, option) = option->initial != 0;
             break;
         case OPTION_TEXT:
-            strcpy(text_at(settings, option), option->initial_text);
+            memcpy(text_at(settings, option), option->initial_text,
+                   strlen(option->initial_text) + 1);
             break;
         }
     }

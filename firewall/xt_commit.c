@@ -496,12 +496,11 @@ int xt_commit_install(const struct ruleset *ruleset, const char *lock_path, stru
 {
     struct plan plan;
     int lock = lock_take(lock_path, fault);
-    int rc = lock;
 
     if (lock < 0)
         return lock;
     plan_init(&plan, ruleset->cage.uid, false);
-    rc = plan_fill(&plan, ruleset, fault);
+    int rc = plan_fill(&plan, ruleset, fault);
     if (rc == 0)
         rc = plan_run(&plan, &ruleset->cage, fault);
     plan_free(&plan);
@@ -530,12 +529,11 @@ int xt_commit_is_installed(const struct ruleset *ruleset, const char *lock_path,
     struct plan plan;
     bool is_in_force = true;
     int lock = lock_take(lock_path, fault);
-    int rc = lock;
 
     if (lock < 0)
         return lock;
     plan_init(&plan, ruleset->cage.uid, false);
-    rc = plan_fill(&plan, ruleset, fault);
+    int rc = plan_fill(&plan, ruleset, fault);
     for (size_t i = 0; rc == 0 && is_in_force && i < STEPS; i++) {
         struct change *c = &plan.changes[i];
         rc = compare_table(&c->table, &c->wanted, &is_in_force, fault);

@@ -19,7 +19,6 @@ static struct telling telling_of(enum reason reason)
     case REASON_NOT_ALLOWED:
     case REASON_NO_NAME:
     case REASON_AMBIGUOUS_ADDRESS:
-        return (struct telling){forbidden, HELP_NAME, true};
     case REASON_BLOCKED:
         return (struct telling){forbidden, HELP_NAME, true};
     case REASON_PRIVATE_ADDRESS:
