@@ -30,8 +30,6 @@
 #include "proxy/supervisor/supervisor.h"
 #include "proxy/supervisor/takedown.h"
 
-extern char **environ;
-
 struct exec {
     const struct exec_spec *spec;
     struct policy policy;

@@ -58,8 +58,12 @@ void dns_cache_free(struct dns_cache *cache)
 {
     if (!cache)
         return;
-    while (!TAILQ_EMPTY(&cache->order))
-        drop(cache, TAILQ_FIRST(&cache->order));
+    struct entry *entry = TAILQ_FIRST(&cache->order);
+    while (entry) {
+        struct entry *next = TAILQ_NEXT(entry, in_order);
+        free(entry);
+        entry = next;
+    }
     free(cache->buckets);
     free(cache);
 }
@@ -105,7 +109,7 @@ void dns_cache_put(struct dns_cache *cache, const struct hostname *name, uint16_
     entry = malloc(sizeof(*entry) + addresses_len);
     if (!entry)
         return;
-    while (cache->count >= cache->max)
+    if (cache->count == cache->max)
         drop(cache, TAILQ_FIRST(&cache->order));
     *entry = (struct entry){.expires_ms = now_ms + dns_ttl_clamp(reply->ttl_s) * UINT64_C(1000),
                             .name = *name,

@@ -58,7 +58,7 @@ static void listen_not(struct event *event)
 
 void dns_front_pause(struct dns_front *front)
 {
-    static const struct timeval pause = {.tv_usec = DNS_FRONT_PAUSE_MS * 1000};
+    static const struct timeval pause = {.tv_usec = DNS_FRONT_PAUSE_MS * 1000L};
 
     for_each_socket(front, listen_not);
     event_add(front->resume, &pause);

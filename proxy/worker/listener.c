@@ -18,7 +18,7 @@ struct listener {
 
 static void pause_accepting(struct listener *listener)
 {
-    struct timeval wait = {0, PAUSE_MS * 1000};
+    struct timeval wait = {0, PAUSE_MS * 1000L};
 
     for (int i = 0; i < SOCKETS_MAX; i++) {
         if (listener->events[i] != NULL)

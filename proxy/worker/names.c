@@ -56,6 +56,7 @@ static bool table_init(struct table *table, size_t buckets)
 {
     for (size_t i = 0; i < SHARDS; i++)
         pthread_mutex_init(&table->locks[i], NULL);
+    /* NOLINTNEXTLINE(bugprone-sizeof-expression): a bucket is a pointer. */
     table->buckets = calloc(buckets, sizeof(*table->buckets));
     return table->buckets != NULL;
 }

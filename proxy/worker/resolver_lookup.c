@@ -64,7 +64,7 @@ static void on_end(evutil_socket_t fd, short what, void *arg)
 
 static void on_part(void *arg, enum resolver_status status, const struct dns_reply *reply)
 {
-    static const struct timeval delay = {.tv_usec = RESOLUTION_DELAY_MS * 1000};
+    static const struct timeval delay = {.tv_usec = RESOLUTION_DELAY_MS * 1000L};
     struct part *part = arg;
     struct resolver_lookup *lookup = part->lookup;
 

@@ -94,7 +94,7 @@ static void on_interest(void *arg, ares_socket_t fd, int is_readable, int is_wri
 
 static void tick_later(struct resolver_pool *pool)
 {
-    static const struct timeval interval = {.tv_usec = TICK_MS * 1000};
+    static const struct timeval interval = {.tv_usec = TICK_MS * 1000L};
 
     if (pool->busy > 0 && !event_pending(pool->tick, EV_TIMEOUT, NULL))
         event_add(pool->tick, &interval);
@@ -196,8 +196,12 @@ void resolver_pool_free(struct resolver_pool *pool)
     for (size_t i = 0; i <= CHANNELS; i++) {
         if (pool->channels[i].ares)
             ares_destroy(pool->channels[i].ares);
-        while (!LIST_EMPTY(&pool->channels[i].watches))
-            drop_watch(LIST_FIRST(&pool->channels[i].watches));
+        struct watch *watch = LIST_FIRST(&pool->channels[i].watches);
+        while (watch != NULL) {
+            struct watch *next = LIST_NEXT(watch, in_channel);
+            drop_watch(watch);
+            watch = next;
+        }
     }
     if (pool->tick)
         event_free(pool->tick);
