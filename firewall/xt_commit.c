@@ -349,29 +349,30 @@ static int compare_table(struct table *t, const struct xt_image *wanted, bool *i
 
 enum { STEPS = RULESET_FAMILIES * RULESET_TABLES };
 
-/* A table on its way from one state to another. */
+/* A table on its way to what the ruleset says; `before` is what it had once `is_done`. */
 struct change {
     struct table table;
-    struct xt_image wanted;
     struct xt_image before;
     bool is_done;
 };
 
 struct plan {
-    struct change changes[STEPS]; /* in the order in which they happen */
+    const struct ruleset *ruleset; /* NULL: without rules */
+    struct change changes[STEPS];  /* in the order in which they happen */
 };
 
 static void plan_free(struct plan *plan)
 {
-    for (size_t i = 0; i < STEPS; i++) {
-        xt_image_free(&plan->changes[i].wanted);
+    for (size_t i = 0; i < STEPS; i++)
         xt_image_free(&plan->changes[i].before);
-    }
 }
 
-static void plan_init(struct plan *plan, uint32_t uid, bool is_removal)
+static void plan_init(struct plan *plan, uint32_t uid, const struct ruleset *ruleset)
 {
+    bool is_removal = ruleset == NULL;
+
     memset(plan, 0, sizeof(*plan));
+    plan->ruleset = ruleset;
     for (unsigned i = 0; i < STEPS; i++) {
         unsigned table = i / RULESET_FAMILIES;
         struct table *t = &plan->changes[i].table;
@@ -382,32 +383,41 @@ static void plan_init(struct plan *plan, uint32_t uid, bool is_removal)
     }
 }
 
-static int plan_fill(struct plan *plan, const struct ruleset *ruleset, struct xt_fault *fault)
+/* What a table should hold. Large rulesets: one table's at a time. */
+static int plan_image(const struct plan *plan, const struct table *t, struct xt_image *wanted,
+                      struct xt_fault *fault)
 {
-    for (size_t i = 0; i < STEPS; i++) {
-        struct change *c = &plan->changes[i];
-        if (!xt_image_of_rules(ruleset, c->table.family, c->table.table, &c->wanted))
-            return failed(fault, &c->table, XT_MEMORY, -ENOMEM);
-    }
-    return 0;
-}
-
-/* A table that is not there holds nothing of ours. */
-static bool is_no_table(const struct change *c, int error)
-{
-    return c->wanted.count == 0 && (error == -ENOENT || error == -ENOPROTOOPT);
-}
-
-static int plan_step(struct change *c, struct xt_fault *fault)
-{
-    bool is_in_force = false;
-    int rc = compare_table(&c->table, &c->wanted, &is_in_force, fault);
-
-    if (is_no_table(c, rc) || (rc == 0 && is_in_force))
+    if (plan->ruleset == NULL || xt_image_of_rules(plan->ruleset, t->family, t->table, wanted))
         return 0;
+    return failed(fault, t, XT_MEMORY, -ENOMEM);
+}
+
+/* Whether the kernel holds the image. A table that is not there holds nothing of ours. */
+static int plan_compare(struct table *t, const struct xt_image *wanted, bool *is_in_force,
+                        struct xt_fault *fault)
+{
+    int rc = compare_table(t, wanted, is_in_force, fault);
+
+    if (wanted->count == 0 && (rc == -ENOENT || rc == -ENOPROTOOPT)) {
+        *is_in_force = true;
+        return 0;
+    }
+    return rc;
+}
+
+static int plan_step(struct plan *plan, struct change *c, struct xt_fault *fault)
+{
+    struct xt_image wanted = {0};
+    bool is_in_force = false;
+    int rc = plan_image(plan, &c->table, &wanted, fault);
+
     if (rc == 0)
-        rc = replace_table(&c->table, &c->wanted, &c->before, fault);
-    c->is_done = rc == 0;
+        rc = plan_compare(&c->table, &wanted, &is_in_force, fault);
+    if (rc == 0 && !is_in_force) {
+        rc = replace_table(&c->table, &wanted, &c->before, fault);
+        c->is_done = rc == 0;
+    }
+    xt_image_free(&wanted);
     return rc;
 }
 
@@ -437,7 +447,6 @@ static int install_closed(const struct ruleset_cage *cage)
     struct plan plan;
     int rc = 0;
 
-    plan_init(&plan, cage->uid, false);
     if (!ruleset_build_closed(cage, &closed))
         return -EINVAL;
     closed.cap = closed.count;
@@ -445,9 +454,9 @@ static int install_closed(const struct ruleset_cage *cage)
     if (closed.rules == NULL)
         return -ENOMEM;
     ruleset_build_closed(cage, &closed);
-    rc = plan_fill(&plan, &closed, &ignored);
-    for (size_t i = 0; rc != -ENOMEM && i < STEPS; i++) {
-        int step = plan_step(&plan.changes[i], &ignored);
+    plan_init(&plan, cage->uid, &closed);
+    for (size_t i = 0; i < STEPS; i++) {
+        int step = plan_step(&plan, &plan.changes[i], &ignored);
         if (step < 0 && plan.changes[i].table.table == RULESET_FILTER)
             rc = step;
     }
@@ -461,7 +470,7 @@ static int plan_run(struct plan *plan, const struct ruleset_cage *cage, struct x
     int rc = 0;
 
     for (size_t i = 0; rc == 0 && i < STEPS; i++)
-        rc = plan_step(&plan->changes[i], fault);
+        rc = plan_step(plan, &plan->changes[i], fault);
     if (rc == 0)
         return 0;
     fault->left = XT_LEFT_OLD;
@@ -499,10 +508,8 @@ int xt_commit_install(const struct ruleset *ruleset, const char *lock_path, stru
 
     if (lock < 0)
         return lock;
-    plan_init(&plan, ruleset->cage.uid, false);
-    int rc = plan_fill(&plan, ruleset, fault);
-    if (rc == 0)
-        rc = plan_run(&plan, &ruleset->cage, fault);
+    plan_init(&plan, ruleset->cage.uid, ruleset);
+    int rc = plan_run(&plan, &ruleset->cage, fault);
     plan_free(&plan);
     close(lock);
     return rc;
@@ -516,7 +523,7 @@ int xt_commit_remove(uint32_t uid, const char *lock_path, struct xt_fault *fault
 
     if (lock < 0)
         return lock;
-    plan_init(&plan, uid, true);
+    plan_init(&plan, uid, NULL);
     int rc = plan_run(&plan, &cage, fault);
     plan_free(&plan);
     close(lock);
@@ -528,16 +535,19 @@ int xt_commit_is_installed(const struct ruleset *ruleset, const char *lock_path,
 {
     struct plan plan;
     bool is_in_force = true;
+    int rc = 0;
     int lock = lock_take(lock_path, fault);
 
     if (lock < 0)
         return lock;
-    plan_init(&plan, ruleset->cage.uid, false);
-    int rc = plan_fill(&plan, ruleset, fault);
+    plan_init(&plan, ruleset->cage.uid, ruleset);
     for (size_t i = 0; rc == 0 && is_in_force && i < STEPS; i++) {
-        struct change *c = &plan.changes[i];
-        rc = compare_table(&c->table, &c->wanted, &is_in_force, fault);
-        rc = is_no_table(c, rc) ? 0 : rc;
+        struct table *t = &plan.changes[i].table;
+        struct xt_image wanted = {0};
+        rc = plan_image(&plan, t, &wanted, fault);
+        if (rc == 0)
+            rc = plan_compare(t, &wanted, &is_in_force, fault);
+        xt_image_free(&wanted);
     }
     if (rc == 0)
         *is_installed = is_in_force;
