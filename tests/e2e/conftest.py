@@ -1,3 +1,4 @@
+import signal
 import sys
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from lib.sniffer import Sniffer  # noqa: E402
 
 
 def pytest_sessionstart(session):
+    # A run that is told to end takes its namespaces down like one that is interrupted.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     netns.sweep_stale()
 
 

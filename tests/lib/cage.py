@@ -87,6 +87,8 @@ class Cage:
             self.world.c.counter("snmp", "Tcp", "RetransSegs")
 
     def end(self):
+        # The rules stay for as long as a process of the caged user does.
+        self.world.c.kill(CAGE_UID)
         if self._run is not None:
             self._run.stop()
             product.assert_nothing_left(self.world, self._rules_before)

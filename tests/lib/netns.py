@@ -179,8 +179,7 @@ class Namespace:
         return int(values[keys.index(name)])
 
     def pids(self, uid=None):
-        out = subprocess.run(["ip", "netns", "pids", self.name], capture_output=True, text=True, check=False).stdout
-        return [pid for pid in map(int, out.split()) if pid != os.getpid() and (uid is None or uid_of(pid) == uid)]
+        return [pid for pid in pids_in(self.name) if uid is None or uid_of(pid) == uid]
 
     def sockets(self, uid=None):
         """Lines of ss: TCP sockets in any state, orphans included; TIME_WAIT has no owner."""
@@ -196,17 +195,12 @@ class Namespace:
                     lines.append(line)
         return lines
 
+    def kill(self, uid=None):
+        """Ends every process in the namespace, or those of one user, and waits until they are gone."""
+        kill_all(lambda: self.pids(uid))
+
     def delete(self):
-        for _ in range(50):
-            pids = self.pids()
-            if not pids:
-                break
-            for pid in pids:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            time.sleep(0.02)
-        subprocess.run(["ip", "netns", "del", self.name], check=False, capture_output=True)
-        shutil.rmtree(self.etc, ignore_errors=True)
+        delete_namespace(self.name)
 
 
 class World:
@@ -303,6 +297,30 @@ def kill_session(process):
         os.killpg(process.pid, signal.SIGKILL)
 
 
+def pids_in(name):
+    out = subprocess.run(["ip", "netns", "pids", name], capture_output=True, text=True, check=False).stdout
+    return [pid for pid in map(int, out.split()) if pid != os.getpid()]
+
+
+def kill_all(pids):
+    """pids: a function, asked again until it finds none."""
+
+    def none_left():
+        found = pids()
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return not found
+
+    wait_until(none_left, "killed processes are gone")
+
+
+def delete_namespace(name):
+    kill_all(lambda: pids_in(name))
+    subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
+    shutil.rmtree(Path("/etc/netns") / name, ignore_errors=True)
+
+
 def uid_of(pid):
     try:
         status = Path(f"/proc/{pid}/status").read_text()
@@ -319,8 +337,7 @@ def sweep_stale():
     for name in names:
         found = re.fullmatch(r"cage-(\d+)-\d+[cs]", name)
         if found and not Path("/proc", found.group(1)).exists():
-            subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
-            shutil.rmtree(Path("/etc/netns") / name, ignore_errors=True)
+            delete_namespace(name)
     for path in STATE_ROOT.glob("cage-*-*"):
         found = re.fullmatch(r"cage-(\d+)-\w+", path.name)
         if found and not Path("/proc", found.group(1)).exists():
