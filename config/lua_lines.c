@@ -105,7 +105,8 @@ static void advance(struct scan *scan)
 
 static bool is_symbol(const struct lua_token *token, char c)
 {
-    return token->kind == LUA_TOKEN_SYMBOL && token->text.len == 1 && token->text.data[0] == (uint8_t)c;
+    return token->kind == LUA_TOKEN_SYMBOL && token->text.len == 1 &&
+           token->text.data[0] == (uint8_t)c;
 }
 
 static bool is_name(const struct lua_token *token, const char *name)

@@ -391,6 +391,8 @@ struct verdict matcher_judge(const struct matcher *m, const struct destination *
     if (m->policy.mode == MODE_DISABLED)
         return allowed_by(NULL);
     if (where->address != NULL) {
+        if (policy_is_own_port(&m->policy, where->address, where->port))
+            return denied(REASON_LOOPBACK_ADDRESS, NULL);
         entry = find_address(m, LIST_ALLOW, where->address, where->port);
         if (entry != NULL)
             return allowed_by(entry);

@@ -119,18 +119,30 @@ bool policy_has_names(const struct policy *policy)
     return has_names(&policy->allow) || has_names(&policy->block);
 }
 
+static unsigned classes_of(const struct policy *policy, const struct netaddr *address)
+{
+    return netaddr_classes(address) |
+           (policy_is_local(policy, address) ? (unsigned)NETADDR_LOOPBACK : 0);
+}
+
+bool policy_is_own_port(const struct policy *policy, const struct netaddr *address, uint16_t port)
+{
+    const struct policy_settings *s = &policy->settings;
+
+    return port != 0 && (port == s->tcp_port || port == s->dns_port) &&
+           (classes_of(policy, address) & NETADDR_LOOPBACK);
+}
+
 enum reason policy_base_reason(const struct policy *policy, const struct netaddr *address,
                                uint16_t port)
 {
-    unsigned classes = netaddr_classes(address);
+    unsigned classes = classes_of(policy, address);
     const struct policy_settings *s = &policy->settings;
-    bool is_own_port = port != 0 && (port == s->tcp_port || port == s->dns_port);
 
-    if (policy_is_local(policy, address))
-        classes |= NETADDR_LOOPBACK;
     if ((classes & NETADDR_METADATA) && s->base_metadata)
         return REASON_METADATA_ADDRESS;
-    if ((classes & NETADDR_LOOPBACK) && (policy->mode != MODE_BLOCKLIST || is_own_port))
+    if ((classes & NETADDR_LOOPBACK) &&
+        (policy->mode != MODE_BLOCKLIST || policy_is_own_port(policy, address, port)))
         return REASON_LOOPBACK_ADDRESS;
     if ((classes & NETADDR_PRIVATE) && s->base_private)
         return REASON_PRIVATE_ADDRESS;

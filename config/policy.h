@@ -111,6 +111,9 @@ bool policy_is_local(const struct policy *policy, const struct netaddr *address)
 /* Any domain entry in either list. */
 bool policy_has_names(const struct policy *policy);
 
+/* One of the proxy's own ports on an address of this machine: nothing opens it. */
+bool policy_is_own_port(const struct policy *policy, const struct netaddr *address, uint16_t port);
+
 /*
  * Why the base layer, as far as this policy leaves it on, refuses an address: METADATA_ADDRESS,
  * else LOOPBACK_ADDRESS (allowlist mode; in both modes on the proxy's own ports), else

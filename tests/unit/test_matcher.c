@@ -339,6 +339,29 @@ static void look_up(void **state)
     matcher_unref(m);
 }
 
+/* No entry opens the proxy's own ports: only redirection leads there. */
+static void own_ports_stay_closed(void **state)
+{
+    static const char *const all[] = {"127.0.0.0/8", "203.0.113.1", "0.0.0.0/0", "own.example",
+                                      NULL};
+    static const struct row rows[] = {
+        {NULL, "127.0.0.1", 15080, REASON_LOOPBACK_ADDRESS, NULL},
+        {NULL, "127.0.0.2", 15053, REASON_LOOPBACK_ADDRESS, NULL},
+        {NULL, "203.0.113.1", 15080, REASON_LOOPBACK_ADDRESS, NULL},
+        {"own.example", "203.0.113.1", 15080, REASON_LOOPBACK_ADDRESS, NULL},
+        {NULL, "127.0.0.1", 15081, REASON_ALLOWED, "127.0.0.0/8"},
+        {NULL, "8.8.8.8", 15080, REASON_ALLOWED, "0.0.0.0/0"},
+    };
+
+    (void)state;
+    for (int mode = MODE_ALLOWLIST; mode <= MODE_BLOCKLIST; mode++) {
+        struct matcher *m = compile((enum network_mode)mode, all, NULL);
+        check_rows(m, rows, COUNT(rows), PROTOCOL_TCP);
+        check_rows(m, rows, COUNT(rows), PROTOCOL_UDP);
+        matcher_unref(m);
+    }
+}
+
 static void base_parts_off(void **state)
 {
     struct policy policy;
@@ -430,6 +453,7 @@ int main(void)
         cmocka_unit_test(quic_without_names),
         cmocka_unit_test(nameless),
         cmocka_unit_test(look_up),
+        cmocka_unit_test(own_ports_stay_closed),
         cmocka_unit_test(base_parts_off),
         cmocka_unit_test(audit_only_logs_names),
         cmocka_unit_test(source_of_a_verdict),
