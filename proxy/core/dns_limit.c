@@ -36,3 +36,12 @@ bool dns_limit_admit(struct dns_limit *limit, uint64_t fingerprint, uint32_t per
     oldest->until_ms = now_ms + DNS_LIMIT_WINDOW_MS;
     return true;
 }
+
+bool dns_limit_has_long_label(const struct hostname *name, size_t label_max)
+{
+    for (size_t at = 0; at < name->len; at = hostname_next_label(name, at)) {
+        if (span_find(span_from(hostname_span(name), at), '.') > label_max)
+            return true;
+    }
+    return false;
+}

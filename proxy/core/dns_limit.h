@@ -1,5 +1,6 @@
 /*
- * How many names a minute the cage may have looked up, so that names are no way to send data out.
+ * What names the cage may have looked up, so that they are no way to send data out: how long their
+ * labels may be, and how many a minute.
  *
  * A name that was admitted may be looked up again for a minute; after that it is new again. So at
  * any moment the names that can leave the machine are as few as the limit says, whatever repeats
@@ -8,8 +9,7 @@
 #ifndef PROXY_CORE_DNS_LIMIT_H
 #define PROXY_CORE_DNS_LIMIT_H
 
-#include <stdbool.h>
-#include <stdint.h>
+#include "config/hostname.h"
 
 enum { DNS_LIMIT_WINDOW_MS = 60000, DNS_LIMIT_WAYS = 4, DNS_LIMIT_SETS = 1024 };
 
@@ -32,5 +32,8 @@ struct dns_limit {
  */
 bool dns_limit_admit(struct dns_limit *limit, uint64_t fingerprint, uint32_t per_minute,
                      uint64_t now_ms);
+
+/* A long label carries much data out of the cage in a single question. */
+bool dns_limit_has_long_label(const struct hostname *name, size_t label_max);
 
 #endif

@@ -102,18 +102,6 @@ static bool is_denied(const struct dns_facts *facts, struct dns_action *out)
     return true;
 }
 
-/* A long label carries much data out of the cage in a single question. */
-static bool has_long_label(const struct hostname *host, size_t label_max)
-{
-    for (size_t at = 0; label_max > 0 && at < host->len;) {
-        size_t label_len = span_find(span_from(hostname_span(host), at), '.');
-        if (label_len > label_max)
-            return true;
-        at = hostname_next_label(host, at);
-    }
-    return false;
-}
-
 /* An allowed name: what is asked about it. */
 static struct dns_action judge_type(const struct dns_facts *facts)
 {
@@ -122,9 +110,6 @@ static struct dns_action judge_type(const struct dns_facts *facts)
     switch (query->type) {
     case DNS_TYPE_A:
     case DNS_TYPE_AAAA:
-        /* Not NXDOMAIN: the name is a good one and may be asked for again later. */
-        if (facts->is_over_rate || has_long_label(&query->host, facts->label_max))
-            return refuse_explained(DNS_RCODE_REFUSED, DNS_EDE_OTHER, REASON_LIMIT_REACHED);
         return (struct dns_action){.kind = DNS_ACTION_RESOLVE,
                                    .name = &query->host,
                                    .type = query->type,

@@ -8,8 +8,9 @@
  * Every address that comes back is judged before it is given out, also one from the cache, because
  * the policy may have changed since. What the machine does not know how to answer is refused.
  *
- * The caller carries out actions, owns sockets, cache, clock and rates, and gives the same facts,
- * judged by the policy of the moment, with every event.
+ * The caller carries out actions, owns sockets, cache, clock and limits, and gives the same facts,
+ * judged by the policy of the moment, with every event. A lookup that a limit forbids is refused by
+ * the caller.
  */
 #ifndef PROXY_CORE_DNS_SESSION_H
 #define PROXY_CORE_DNS_SESSION_H
@@ -34,8 +35,6 @@ struct dns_facts {
     const struct dns_query *query; /* not read with DNS_QUERY_DROP */
     struct dns_verdict verdict;    /* on query->host; only read with DNS_QUERY_OK */
     struct dns_filter filter;
-    size_t label_max;  /* no label of a looked-up name is longer; 0: no limit */
-    bool is_over_rate; /* a lookup of this name would exceed the cage's rate of new names */
 };
 
 enum dns_event_kind {

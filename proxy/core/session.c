@@ -450,6 +450,12 @@ struct session_action session_addresses(struct session *s, const struct session_
     return act(SESSION_CONNECT);
 }
 
+struct session_action session_over_limit(struct session *s)
+{
+    assert(s->state == SESSION_RESOLVE);
+    return deny(s, REASON_LIMIT_REACHED);
+}
+
 struct session_action session_dialled(struct session *s, enum reason reason, size_t index)
 {
     assert(s->state == SESSION_DIAL);

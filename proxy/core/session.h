@@ -12,7 +12,7 @@
  *   state         legal events                 what may not happen in it
  *   SNIFF         client, silence              no byte moves in either direction
  *   NAMES         names                        likewise
- *   RESOLVE       addresses, client            likewise
+ *   RESOLVE       addresses, limit, client     likewise
  *   DIAL          dialled, client              likewise
  *   SERVER_FIRST  client, names, server        no client byte moves; the server's do
  *   OPAQUE        client, server               -
@@ -128,6 +128,9 @@ struct session_action session_names(struct session *s, const struct session_fact
 /* The addresses of session->name, none when it has none. RESOLVE only. */
 struct session_action session_addresses(struct session *s, const struct session_facts *facts,
                                         const struct netaddr *addresses, size_t count);
+
+/* session->name may not be looked up now: a limit is reached. RESOLVE only. */
+struct session_action session_over_limit(struct session *s);
 
 /* REASON_ALLOWED: connected to candidates[index]. DIAL only. */
 struct session_action session_dialled(struct session *s, enum reason reason, size_t index);

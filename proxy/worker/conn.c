@@ -310,7 +310,7 @@ static struct session_action ask_addresses(struct conn *c)
     }
     c->lookup = resolver_look_up(c->thread->resolver, &s->name, on_found, c);
     if (c->lookup == NULL)
-        return session_addresses(s, &facts, NULL, 0);
+        return session_over_limit(s);
     return (struct session_action){.kind = SESSION_WAIT};
 }
 

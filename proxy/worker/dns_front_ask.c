@@ -19,38 +19,21 @@ static enum reason judge_address(const struct netaddr *address, void *context)
     return verdict_lets_through(v) ? REASON_ALLOWED : v.reason;
 }
 
-/* A name that would leave the machine for the first time lately, above the cage's rate. */
-static bool is_over_rate(const struct dns_ask *ask)
-{
-    struct worker_thread *thread = ask->front->thread;
-    const struct dns_query *query = &ask->query;
-
-    if (query->type != DNS_TYPE_A && query->type != DNS_TYPE_AAAA)
-        return false;
-    return !names_admit(thread->names, &query->host,
-                        thread_settings(thread)->dns_new_names_per_minute, thread_now_ms());
-}
-
 /* `judgement` is written, and must live as long as the facts. */
-static struct dns_facts facts_of(const struct dns_ask *ask, enum dns_event_kind event,
-                                 struct judgement *judgement)
+static struct dns_facts facts_of(const struct dns_ask *ask, struct judgement *judgement)
 {
     struct worker_thread *thread = ask->front->thread;
-    struct dns_facts facts = {.status = ask->status,
-                              .query = &ask->query,
-                              .filter = {judge_address, judgement},
-                              .label_max = thread_settings(thread)->dns_label_max};
+    struct dns_facts facts = {
+        .status = ask->status, .query = &ask->query, .filter = {judge_address, judgement}};
 
     *judgement = (struct judgement){.matcher = thread_matcher(thread), .name = &ask->query.host};
     if (ask->status != DNS_QUERY_OK)
         return facts;
     judgement->verdict = matcher_judge_name(judgement->matcher, judgement->name);
-    if (verdict_lets_through(judgement->verdict)) {
+    if (verdict_lets_through(judgement->verdict))
         facts.verdict = (struct dns_verdict){VERDICT_ALLOW, REASON_ALLOWED};
-        facts.is_over_rate = event == DNS_EVENT_QUERY && is_over_rate(ask);
-    } else {
+    else
         facts.verdict = (struct dns_verdict){VERDICT_DENY, judgement->verdict.reason};
-    }
     return facts;
 }
 
@@ -104,6 +87,7 @@ static struct verdict outcome_of(const struct dns_action *action, const struct v
                             .rule = action->reason == policy->reason ? policy->rule : NULL};
 }
 
+/* Not NXDOMAIN: the name is a good one and may be asked for again later. */
 static void refuse_over_limit(struct dns_action *action)
 {
     *action = (struct dns_action){
@@ -178,7 +162,7 @@ static bool ask_step(struct dns_ask *ask, enum dns_event_kind kind, const struct
 {
     const struct dns_event event = {kind, reply};
     struct judgement judgement;
-    struct dns_facts facts = facts_of(ask, kind, &judgement);
+    struct dns_facts facts = facts_of(ask, &judgement);
     struct dns_action action;
 
     dns_session_step(&ask->session, &facts, &event, &action);

@@ -4,8 +4,10 @@
 #include <stdlib.h>
 #include <sys/queue.h>
 
+#include "proxy/core/dns_limit.h"
 #include "proxy/core/dns_write.h"
 #include "proxy/worker/dns_cache.h"
+#include "proxy/worker/names.h"
 #include "proxy/worker/resolver_pool.h"
 #include "proxy/worker/thread.h"
 
@@ -372,6 +374,16 @@ static struct question *find_in_flight(struct resolver *resolver, const struct h
     return NULL;
 }
 
+/* The one place that every name passes on its way out of the machine. */
+static bool may_leave(const struct resolver *resolver, const struct hostname *name)
+{
+    const struct policy_settings *settings = thread_settings(resolver->thread);
+
+    return !dns_limit_has_long_label(name, settings->dns_label_max) &&
+           names_admit(resolver->thread->names, name, settings->dns_new_names_per_minute,
+                       thread_now_ms());
+}
+
 static struct question *ask(struct resolver *resolver, const struct hostname *name, uint16_t type)
 {
     struct dns_reply reply;
@@ -381,6 +393,8 @@ static struct question *ask(struct resolver *resolver, const struct hostname *na
 
     if (q)
         return q;
+    if (!is_known && !may_leave(resolver, name))
+        return NULL;
     q = question_new(resolver, name, type);
     if (q && is_known) {
         q->reply = reply;

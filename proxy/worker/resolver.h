@@ -42,7 +42,11 @@ enum resolver_status {
 /* `reply` only with RESOLVER_OK; borrowed for the call. */
 typedef void resolver_done(void *arg, enum resolver_status status, const struct dns_reply *reply);
 
-/* Asks for the addresses of one type, A or AAAA. NULL when it cannot (then no callback comes). */
+/*
+ * Asks for the addresses of one type, A or AAAA. NULL when a limit is reached, then no callback
+ * comes: of questions in flight, memory, and for what would leave the machine of the length of
+ * labels and the number of new names (core/dns_limit.h).
+ */
 struct resolver_query *resolver_ask(struct resolver *resolver, const struct hostname *name,
                                     uint16_t type, resolver_done *done, void *arg);
 
@@ -52,7 +56,7 @@ void resolver_cancel(struct resolver_query *query);
 /*
  * All addresses of a name for dialling: A and AAAA asked at once, IPv6 and IPv4 in turn, IPv6
  * first. One family that has addresses waits 50 ms for the other. `count` 0 when it has none, or
- * when no resolver answered. NULL when it cannot (then no callback comes).
+ * when no resolver answered. NULL as for resolver_ask().
  */
 struct resolver_lookup;
 typedef void resolver_found(void *arg, const struct netaddr *addresses, size_t count);

@@ -78,8 +78,9 @@ class FakeResolver:
         self._tcp.bind((address, 53))
         self._tcp.listen(64)
         world.at_close(self.close)
-        for serve in (self._serve_udp, self._serve_tcp):
-            threading.Thread(target=serve, daemon=True).start()
+        self._threads = [threading.Thread(target=serve, daemon=True) for serve in (self._serve_udp, self._serve_tcp)]
+        for thread in self._threads:
+            thread.start()
 
     def _answer(self, message, transport):
         self.asked.append((transport, message))
@@ -109,7 +110,10 @@ class FakeResolver:
         for one in (self._udp, self._tcp):
             with contextlib.suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
-            one.close()
+        for thread in self._threads:
+            thread.join()
+        self._udp.close()
+        self._tcp.close()
 
 
 def question_of(message):
@@ -500,6 +504,21 @@ def test_limits_of_names(world, resolver, mode):
         # Those that were let through stay so, whatever is asked of them.
         assert dns(world, names[0], "AAAA")["rcode"] == "NXDOMAIN"
         assert dns(world, "longerlabel.wild.example")["rcode"] == "REFUSED"
+    assert {q[1].lower() for q in resolver.queries()} == set(names[:4])
+
+
+def test_limits_hold_for_names_that_a_connection_brings(world, resolver):
+    settings = {"dns": {"new_names_per_minute": 4, "label_max": 10}}
+    with caged(world, mode="blocklist", proxy=settings) as run:
+        names = [f"n{i}.wild.example" for i in range(8)] + ["longerlabel.wild.example"]
+        told = clients.python(world, r'''
+for name in sys.argv[2:]:
+    tell(answer=fetch(sys.argv[1], 80, b"GET / HTTP/1.1\r\nHost: " + name.encode() + b"\r\n\r\n"))
+''', SHARED4, *names)
+        for name, one in zip(names, told, strict=True):
+            reason = "name-unresolvable" if name in names[:4] else "limit-reached"
+            assert f"X-Cage-Reason: {reason}\r\n" in one["answer"], (name, one)
+            assert run.decisions(layer="proxy", name=name, verdict="deny")[-1]["reason"] == reason
     assert {q[1].lower() for q in resolver.queries()} == set(names[:4])
 
 

@@ -89,6 +89,22 @@ static void a_full_table_makes_names_new(void **state)
     assert_true(dns_limit_admit(&limit, MANY, MANY, 0));
 }
 
+static void long_labels(void **state)
+{
+    static const struct {
+        const char *name;
+        size_t longest;
+    } rows[] = {{"a", 1}, {"www.example.com", 7}, {"abcdefgh.b.cde", 8}, {"a.bc.defg", 4}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct hostname name;
+        assert_int_equal(hostname_parse(span_of_text(rows[i].name), &name), HOSTNAME_OK);
+        assert_false(dns_limit_has_long_label(&name, rows[i].longest));
+        assert_true(dns_limit_has_long_label(&name, rows[i].longest - 1));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -98,6 +114,7 @@ int main(void)
         cmocka_unit_test_setup(the_limit_may_change, setup),
         cmocka_unit_test_setup(no_minute_has_more, setup),
         cmocka_unit_test_setup(a_full_table_makes_names_new, setup),
+        cmocka_unit_test(long_labels),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

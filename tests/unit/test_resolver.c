@@ -41,6 +41,7 @@ struct fake {
 };
 
 static struct test_thread t;
+static struct names *names;
 static struct fake fake;
 static struct resolver *resolver;
 
@@ -231,6 +232,9 @@ static int setup(void **state)
     policy_with_port(&policy, 1);
     test_thread_init(&t, &policy);
     policy_fini(&policy);
+    names = names_new(100);
+    assert_non_null(names);
+    t.thread.names = names;
     fake_open(&fake);
     policy_with_port(&policy, fake.port);
     test_thread_switch(&t, &policy);
@@ -246,6 +250,7 @@ static int teardown(void **state)
     resolver_free(resolver);
     fake_close(&fake);
     test_thread_fini(&t);
+    names_free(names);
     return 0;
 }
 
@@ -532,6 +537,29 @@ static void nobody_is_there(void **state)
     assert_int_equal(told.status, RESOLVER_FAILED);
 }
 
+static void what_leaves_the_machine_is_limited(void **state)
+{
+    struct policy policy;
+    struct told told = {0};
+
+    (void)state;
+    policy_with_port(&policy, fake.port);
+    policy.settings.dns_new_names_per_minute = 2;
+    policy.settings.dns_label_max = 8;
+    test_thread_switch(&t, &policy);
+    policy_fini(&policy);
+    ask_and_wait("a.example.com", DNS_TYPE_A, SOON_MS);
+    assert_null(ask("longlabel.example.com", DNS_TYPE_A, &told));
+    ask_and_wait("b.example.com", DNS_TYPE_A, SOON_MS);
+    assert_null(ask("c.example.com", DNS_TYPE_A, &told));
+    /* What was admitted, and what does not leave. */
+    ask_and_wait("b.example.com", DNS_TYPE_AAAA, SOON_MS);
+    ask_and_wait("build.example", DNS_TYPE_A, SOON_MS);
+    ask_and_wait("b.example.com", DNS_TYPE_A, SOON_MS);
+    assert_int_equal(fake.udp_count, 3);
+    assert_false(told.is_done);
+}
+
 struct found {
     bool is_done;
     size_t count;
@@ -602,6 +630,7 @@ int main(void)
         TEST(the_machine_knows_itself),
         TEST(other_servers_are_asked_after_a_reload),
         TEST(nobody_is_there),
+        TEST(what_leaves_the_machine_is_limited),
         TEST(lookups_take_both_families),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

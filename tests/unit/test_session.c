@@ -15,6 +15,7 @@ struct world {
     size_t name_count;
     struct netaddr addresses[NAMES_MAX]; /* of the proven name */
     size_t address_count;
+    bool is_over_limit; /* it may not be looked up */
     enum reason dial_reason;
 
     uint8_t client[WIRE_MAX]; /* bytes that wait */
@@ -117,7 +118,9 @@ static void advance(struct world *w, struct session_action action)
             action = session_names(&w->session, &facts, w->names, w->name_count, NAMES_MAX);
             break;
         case SESSION_ASK_ADDRESSES:
-            action = session_addresses(&w->session, &facts, w->addresses, w->address_count);
+            action = w->is_over_limit
+                         ? session_over_limit(&w->session)
+                         : session_addresses(&w->session, &facts, w->addresses, w->address_count);
             break;
         case SESSION_CONNECT:
             w->dialled = w->session.candidate_count;
@@ -347,6 +350,13 @@ static void candidates_are_judged(void **state)
     world_init(&w, MODE_ALLOWLIST, "203.0.113.10", 80);
     send_text(&w, REQUEST("good.example"));
     assert_denied(&w, REASON_NAME_UNRESOLVABLE, SESSION_REFUSE_HTTP);
+    world_fini(&w);
+
+    world_init(&w, MODE_ALLOWLIST, "203.0.113.10", 80);
+    add_address(&w, "203.0.113.10");
+    w.is_over_limit = true;
+    send_text(&w, REQUEST("good.example"));
+    assert_denied(&w, REASON_LIMIT_REACHED, SESSION_REFUSE_HTTP);
     world_fini(&w);
 
     world_init(&w, MODE_ALLOWLIST, "203.0.113.10", 443);
