@@ -13,15 +13,32 @@ static bool is_blank(uint8_t c)
     return c == ' ' || c == '\t' || c == '\v' || c == '\f' || c == '\r';
 }
 
-static bool has_http_version(struct span line)
+static bool contains(struct span line, struct span mark)
 {
-    static const struct span mark = {(const uint8_t *)"http/", 5};
-
     for (size_t i = 0; i + mark.len <= line.len; i++) {
         if (span_equal_nocase(span_first(span_from(line, i), mark.len), mark))
             return true;
     }
     return false;
+}
+
+/*
+ * What is behind a request line's method looks like a target, or there is a version. Without a
+ * version it is HTTP/0.9, which has no fields, but Node reads them all the same; with a version of
+ * another protocol (RTSP, ICE) it also reads HTTP.
+ */
+static bool is_request(struct span method, struct span rest)
+{
+    static const struct span version = {(const uint8_t *)"http/", 5};
+    static const struct span scheme = {(const uint8_t *)"://", 3};
+    static const struct span connect = {(const uint8_t *)"connect", 7};
+
+    if (contains(rest, version) || contains(rest, scheme))
+        return true;
+    while (rest.len > 0 && is_blank(rest.data[0]))
+        rest = span_from(rest, 1);
+    return rest.len > 0 &&
+           (rest.data[0] == '/' || rest.data[0] == '*' || span_equal_nocase(method, connect));
 }
 
 /* Line ends and blanks in front of a request, which lenient servers skip. */
@@ -34,10 +51,7 @@ static struct span skip_blanks(struct span bytes)
     return span_from(bytes, i);
 }
 
-/*
- * A token, a blank, and a version somewhere in the first line: a request that some server may read.
- * A line without a version is HTTP/0.9 at most, which has no host to name.
- */
+/* A token, a blank, and in the same line what makes it a request that some server may read. */
 static enum sniff_protocol guess_text(struct span bytes, bool is_end)
 {
     size_t token_len = 0;
@@ -54,7 +68,8 @@ static enum sniff_protocol guess_text(struct span bytes, bool is_end)
     if (next == '\n' || !is_blank(next))
         return SNIFF_OTHER;
     size_t line_len = span_find(bytes, '\n');
-    if (has_http_version(span_first(bytes, line_len)))
+    struct span line = span_first(bytes, line_len);
+    if (is_request(span_first(line, token_len), span_from(line, token_len)))
         return SNIFF_HTTP;
     return line_len == bytes.len && !is_end ? SNIFF_NEED_MORE : SNIFF_OTHER;
 }

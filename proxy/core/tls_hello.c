@@ -3,11 +3,15 @@
 #include "proxy/core/reader.h"
 
 enum {
+    RECORD_TYPE_FIRST = 20, /* change_cipher_spec */
+    RECORD_ALERT = 21,
     RECORD_HANDSHAKE = 22,
+    RECORD_TYPE_LAST = 24, /* heartbeat */
     RECORD_LEN_MAX = 1 << 14,
     HANDSHAKE_CLIENT_HELLO = 1,
     HANDSHAKE_HEADER_LEN = 4,
     VERSION_MAJOR = 3,
+    VERSION_MAJOR_LENIENT_MAX = 15, /* what Go's crypto/tls takes in front of the first hello */
     VERSION_SSL3 = 0x0300,
     VERSION_TLS10 = 0x0301,
     VERSION_TLS13 = 0x0304,
@@ -252,9 +256,16 @@ enum tls_hello_status tls_hello_read(struct span stream, struct tls_hello_scratc
 
 enum tls_hello_guess tls_hello_guess(struct span stream)
 {
-    if (stream.len > 0 && stream.data[0] != RECORD_HANDSHAKE)
+    if (stream.len == 0)
+        return TLS_HELLO_GUESS_MORE;
+    uint8_t type = stream.data[0];
+    if (type < RECORD_TYPE_FIRST || type > RECORD_TYPE_LAST)
         return TLS_HELLO_GUESS_NO;
     if (stream.len < 2)
         return TLS_HELLO_GUESS_MORE;
-    return stream.data[1] == VERSION_MAJOR ? TLS_HELLO_GUESS_YES : TLS_HELLO_GUESS_NO;
+    uint8_t major = stream.data[1];
+    bool is_version = type == RECORD_HANDSHAKE || type == RECORD_ALERT
+                          ? major <= VERSION_MAJOR_LENIENT_MAX
+                          : major == VERSION_MAJOR;
+    return is_version ? TLS_HELLO_GUESS_YES : TLS_HELLO_GUESS_NO;
 }

@@ -68,9 +68,11 @@ enum tls_hello_status tls_hello_read(struct span stream, struct tls_hello_scratc
 enum tls_hello_guess { TLS_HELLO_GUESS_NO, TLS_HELLO_GUESS_YES, TLS_HELLO_GUESS_MORE };
 
 /*
- * Is this stream to be read as TLS? Two bytes decide: 22 (handshake) and 3 (the version's first
- * half) are YES, and the stream is then a hello or refused, never another protocol. An empty stream
- * or a lone 22 is MORE.
+ * Is this stream to be read as TLS? Two bytes decide, and after YES the stream is a hello or
+ * refused, never another protocol. YES is wider than what tls_hello_read() takes, by what some
+ * server takes: handshake (22) and alert (21) records of a version below 16.0, since Go's
+ * crypto/tls asks no more of the first record and skips warning alerts in front of a hello; and the
+ * other record types (20 to 24) of a version 3.x. An empty stream or a lone record type is MORE.
  */
 enum tls_hello_guess tls_hello_guess(struct span stream);
 

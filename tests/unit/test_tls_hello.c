@@ -694,8 +694,12 @@ static void guess(void **state)
     } streams[] = {
         {"", 0, TLS_HELLO_GUESS_MORE},           {"\x16", 1, TLS_HELLO_GUESS_MORE},
         {"\x16\3", 2, TLS_HELLO_GUESS_YES},      {"\x16\3\1\2\0\1", 6, TLS_HELLO_GUESS_YES},
-        {"\x16\3\x09", 3, TLS_HELLO_GUESS_YES},  {"\x16\2", 2, TLS_HELLO_GUESS_NO},
-        {"\x16\xfe\xfd", 3, TLS_HELLO_GUESS_NO}, {"\x15", 1, TLS_HELLO_GUESS_NO},
+        {"\x16\3\x09", 3, TLS_HELLO_GUESS_YES},  {"\x16\2", 2, TLS_HELLO_GUESS_YES},
+        {"\x16\x0f", 2, TLS_HELLO_GUESS_YES},    {"\x16\x10", 2, TLS_HELLO_GUESS_NO},
+        {"\x16\xfe\xfd", 3, TLS_HELLO_GUESS_NO}, {"\x15", 1, TLS_HELLO_GUESS_MORE},
+        {"\x15\3", 2, TLS_HELLO_GUESS_YES},      {"\x15\1", 2, TLS_HELLO_GUESS_YES},
+        {"\x14\3", 2, TLS_HELLO_GUESS_YES},      {"\x14\2", 2, TLS_HELLO_GUESS_NO},
+        {"\x18\3", 2, TLS_HELLO_GUESS_YES},      {"\x19\3", 1, TLS_HELLO_GUESS_NO},
         {"GET / ", 6, TLS_HELLO_GUESS_NO},       {"\x80\x2e\1\3\1", 5, TLS_HELLO_GUESS_NO},
         {"\0", 1, TLS_HELLO_GUESS_NO},
     };
