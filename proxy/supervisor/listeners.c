@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <sys/fsuid.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -56,11 +57,30 @@ static int bind_loopback(int fd, int family, uint16_t port)
     return bind(fd, (const struct sockaddr *)&v6, sizeof(v6)) < 0 ? -errno : 0;
 }
 
-/* 0 with *out -1 when the machine has no such family. */
-static int open_endpoint(const struct endpoint *endpoint, uint16_t port, int *out)
+/*
+ * The kernel's owner match goes by who opened a socket, whoever holds it later: as root's, what a
+ * worker sends from one would pass by every rule for the proxy's user.
+ */
+static int open_socket(const struct endpoint *endpoint, uid_t owner)
 {
-    int fd = socket(endpoint->family, endpoint->type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    int status = fd < 0 ? -errno : bind_loopback(fd, endpoint->family, port);
+    int status = -EPERM;
+
+    setfsuid(owner);
+    /* It reports no failure: the second call tells what the first one did. */
+    if ((uid_t)setfsuid(owner) == owner) {
+        status = socket(endpoint->family, endpoint->type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        if (status < 0)
+            status = -errno;
+    }
+    setfsuid(geteuid());
+    return status;
+}
+
+/* 0 with *out -1 when the machine has no such family. */
+static int open_endpoint(const struct endpoint *endpoint, uid_t owner, uint16_t port, int *out)
+{
+    int fd = open_socket(endpoint, owner);
+    int status = fd < 0 ? fd : bind_loopback(fd, endpoint->family, port);
 
     if (status == 0) {
         *out = fd;
@@ -75,12 +95,12 @@ static int open_endpoint(const struct endpoint *endpoint, uint16_t port, int *ou
 }
 
 /* *taken is the port that could not be bound. */
-static int open_pair(struct listeners *listeners, uint16_t tcp_port, uint16_t dns_port,
+static int open_pair(struct listeners *listeners, uid_t owner, uint16_t tcp_port, uint16_t dns_port,
                      uint16_t *taken)
 {
     for (size_t i = 0; i < SOCKET_COUNT; i++) {
         uint16_t port = endpoints[i].is_dns ? dns_port : tcp_port;
-        int status = open_endpoint(&endpoints[i], port, &listeners->fd[i]);
+        int status = open_endpoint(&endpoints[i], owner, port, &listeners->fd[i]);
         if (status < 0) {
             *taken = port;
             listeners_close(listeners);
@@ -92,43 +112,43 @@ static int open_pair(struct listeners *listeners, uint16_t tcp_port, uint16_t dn
     return 0;
 }
 
-static int open_written(struct listeners *listeners, uint16_t tcp_port, uint16_t dns_port,
-                        uint16_t *taken)
+static int open_written(struct listeners *listeners, uid_t owner, uint16_t tcp_port,
+                        uint16_t dns_port, uint16_t *taken)
 {
     const struct timespec pause = {0, TRY_PAUSE_MS * 1000000L};
-    int status = open_pair(listeners, tcp_port, dns_port, taken);
+    int status = open_pair(listeners, owner, tcp_port, dns_port, taken);
 
     for (int i = 0; i < TRIES && status == -EADDRINUSE; i++) {
         layers_free_port(*taken);
         nanosleep(&pause, NULL);
-        status = open_pair(listeners, tcp_port, dns_port, taken);
+        status = open_pair(listeners, owner, tcp_port, dns_port, taken);
     }
     return status;
 }
 
-static int open_first_free(struct listeners *listeners, uint32_t tcp_port, uint32_t dns_port,
-                           uint16_t *taken)
+static int open_first_free(struct listeners *listeners, uid_t owner, uint32_t tcp_port,
+                           uint32_t dns_port, uint16_t *taken)
 {
     int status = -EADDRINUSE;
 
     for (uint32_t i = 0; i < PAIRS_MAX && status == -EADDRINUSE; i++) {
         uint32_t tcp = tcp_port != 0 ? tcp_port : LISTENERS_TCP_PORT_FIRST + i;
         uint32_t dns = dns_port != 0 ? dns_port : LISTENERS_DNS_PORT_FIRST + i;
-        status = open_pair(listeners, (uint16_t)tcp, (uint16_t)dns, taken);
+        status = open_pair(listeners, owner, (uint16_t)tcp, (uint16_t)dns, taken);
     }
     return status;
 }
 
-int listeners_open(struct listeners *listeners, uint32_t tcp_port, uint32_t dns_port,
+int listeners_open(struct listeners *listeners, uid_t owner, uint32_t tcp_port, uint32_t dns_port,
                    struct text *fault)
 {
     uint16_t taken = 0;
     int status;
 
     if (tcp_port != 0 && dns_port != 0)
-        status = open_written(listeners, (uint16_t)tcp_port, (uint16_t)dns_port, &taken);
+        status = open_written(listeners, owner, (uint16_t)tcp_port, (uint16_t)dns_port, &taken);
     else
-        status = open_first_free(listeners, tcp_port, dns_port, &taken);
+        status = open_first_free(listeners, owner, tcp_port, dns_port, &taken);
     if (status == 0)
         return 0;
     text_put(fault, "port ");

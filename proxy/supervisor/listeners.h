@@ -8,6 +8,8 @@
 #ifndef PROXY_SUPERVISOR_LISTENERS_H
 #define PROXY_SUPERVISOR_LISTENERS_H
 
+#include <sys/types.h>
+
 #include "config/text.h"
 #include "proxy/core/message.h"
 
@@ -23,9 +25,10 @@ void listeners_init(struct listeners *listeners);
 
 /*
  * Binds all of them; nobody is accepted yet. A port of 0 is the first that is free for both, from
- * the two above upward. 0, or a negative errno with a complaint in `fault` and nothing bound.
+ * the two above upward. The kernel rules see `owner` as the user of the sockets. 0, or a negative
+ * errno with a complaint in `fault` and nothing bound.
  */
-int listeners_open(struct listeners *listeners, uint32_t tcp_port, uint32_t dns_port,
+int listeners_open(struct listeners *listeners, uid_t owner, uint32_t tcp_port, uint32_t dns_port,
                    struct text *fault);
 void listeners_close(struct listeners *listeners);
 

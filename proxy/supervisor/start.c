@@ -65,7 +65,8 @@ static bool take_machine(struct supervisor *s, struct policy *policy, struct tex
         text_put(fault, strerror(-status));
         return false;
     }
-    if (listeners_open(&s->listeners, settings->tcp_port, settings->dns_port, fault) < 0)
+    if (listeners_open(&s->listeners, policy->proxy_uid, settings->tcp_port, settings->dns_port,
+                       fault) < 0)
         return false;
     settings->tcp_port = s->listeners.tcp_port;
     settings->dns_port = s->listeners.dns_port;

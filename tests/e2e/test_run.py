@@ -1,16 +1,21 @@
 """`run`: what it needs, what it leaves behind, and what holds while a part of it is dead."""
 
+import ctypes
 import os
 import signal
 import socket
+import struct
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from lib import clients, product
-from lib.netns import CAGE_UID, CAGE_USER, OTHER4, PROXY_UID, SHARED4, SHARED6, STATIC4, wait_until
+from lib.netns import CAGE_UID, CAGE_USER, HOST4, HOST6, OTHER4, OTHER6, PROXY_UID, SHARED4, SHARED6, STATIC4, wait_until
 from lib.product import DNS_PORT, PROG, TCP_PORT, Product, assert_nothing_left, config_text, write_config
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+SYS_PIDFD_GETFD, IP_PKTINFO = 438, 8
 
 LOCKS = Path("/run/cage-proxy")
 
@@ -82,6 +87,37 @@ def test_the_worker_has_nothing(world):
     kinds = {os.readlink(fd).split(":")[0] for fd in Path(f"/proc/{pid}/fd").iterdir()}
     assert kinds <= {"/dev/null", "socket", "pipe", "anon_inode"}
     assert all("SAN_OPTIONS" in entry for entry in Path(f"/proc/{pid}/environ").read_text().split("\0") if entry)
+    cage.stop()
+
+
+def taken_sockets(pid):
+    """What a worker under an attacker's control has in its hands: its sockets, shared with this process."""
+    process = os.pidfd_open(pid)
+    try:
+        for fd in Path(f"/proc/{pid}/fd").iterdir():
+            if os.readlink(fd).startswith("socket:"):
+                yield socket.socket(fileno=LIBC.syscall(SYS_PIDFD_GETFD, process, int(fd.name), 0))
+    finally:
+        os.close(process)
+
+
+def test_the_rules_of_the_proxy_hold_for_the_sockets_that_it_was_handed(world, sniffer):
+    cage = start(world)
+    pid, = cage.worker_pids()
+    address4 = struct.pack("=i4s4s", 0, socket.inet_aton(HOST4), bytes(4))
+    address6 = socket.inet_pton(socket.AF_INET6, HOST6) + struct.pack("=i", 0)
+    ways = {socket.AF_INET: ((OTHER4, 7777), (socket.IPPROTO_IP, IP_PKTINFO, address4)),
+            socket.AF_INET6: ((OTHER6, 7777), (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, address6))}
+    tried = []
+    for taken in taken_sockets(pid):
+        with taken:
+            if taken.family in ways and taken.type == socket.SOCK_DGRAM:
+                to, source = ways[taken.family]
+                with pytest.raises(PermissionError):
+                    taken.sendmsg([b"marker-"], [source], 0, to)
+                tried.append(taken.family)
+    assert sorted(tried) == [socket.AF_INET, socket.AF_INET6]
+    sniffer.assert_no_bytes(b"marker-")
     cage.stop()
 
 
