@@ -219,6 +219,24 @@ static void file_fini(struct load_file *file)
     *file = (struct load_file){0};
 }
 
+/*
+ * Goes up from a directory for each "../" that a relative name begins with. The directory is what
+ * getcwd() says, free of links, so that its parent is the one that its path names; the directory
+ * that was left need not be trusted, since it is not on the way.
+ */
+static const char *climb(char *directory, const char *name)
+{
+    for (;;) {
+        bool is_up = strncmp(name, "../", 3) == 0;
+        if (!is_up && strncmp(name, "./", 2) != 0)
+            return name;
+        char *last = strrchr(directory, '/');
+        if (is_up && last != NULL)
+            *last = '\0';
+        name += is_up ? 3 : 2;
+    }
+}
+
 static bool make_absolute(const struct walk *walk, const char *name, char out[PATH_MAX])
 {
     struct text text = text_init(out, PATH_MAX);
@@ -230,6 +248,7 @@ static bool make_absolute(const struct walk *walk, const char *name, char out[PA
             complain(walk, "cannot be found: the current directory has no path");
             return false;
         }
+        name = climb(here, name);
         text_put(&text, here);
         text_put_char(&text, '/');
     }

@@ -378,6 +378,24 @@ static void default_places(void **state)
 }
 
 /* Whatever a child sends that was taken over: a fault, or what a file could have said as well. */
+/* A file above a directory that the cage's user owns, named from inside of it. */
+static void file_above_the_current_directory(void **state)
+{
+    (void)state;
+    need_root();
+    make_directory("above");
+    make_directory("above/owned");
+    assert_int_equal(chown("above/owned", CAGE, CAGE), 0);
+    write_file("above/cage.lua", USERS);
+    write_file("above/owned/cage.lua", USERS);
+    assert_int_equal(chdir("above/owned"), 0);
+    assert_string_equal(faults_of_file("../cage.lua"), "");
+    assert_string_equal(faults_of_file("./../cage.lua"), "");
+    assert_fault(faults_of_file("./cage.lua"), "owns");
+    assert_fault(faults_of_file("../owned/cage.lua"), "owns");
+    assert_int_equal(chdir(root), 0);
+}
+
 static void hostile_child(void **state)
 {
     struct load_file files[1] = {{.name = (char *)(uintptr_t) "f"}};
@@ -409,7 +427,8 @@ int main(void)
         cmocka_unit_test(judged),         cmocka_unit_test(command_line_user_is_judged),
         cmocka_unit_test(refused_paths),  cmocka_unit_test(large_files),
         cmocka_unit_test(read_once),      cmocka_unit_test(hanging_file),
-        cmocka_unit_test(default_places), cmocka_unit_test(hostile_child),
+        cmocka_unit_test(default_places), cmocka_unit_test(file_above_the_current_directory),
+        cmocka_unit_test(hostile_child),
     };
     return cmocka_run_group_tests(tests, make_root, remove_root);
 }
