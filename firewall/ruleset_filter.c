@@ -213,6 +213,22 @@ static void orphan_jump(struct builder *b)
     r->target_chain = RULESET_ORPHAN;
 }
 
+/*
+ * What the kernel says by itself about packets of no connection that it knows, such as that a port
+ * is closed. An answer of the DNS front to a socket that is gone seems to come from whatever server
+ * was asked, and the zone, which is found by owner, hides its connection: untranslated, the error
+ * would leave for that server and quote what the cage asked.
+ */
+static void orphan_error_jump(struct builder *b)
+{
+    struct ruleset_rule *r = builder_purpose(b, RULESET_OUTPUT, RULESET_JUMP, "orphan");
+
+    r->protocol = b->family == RULESET_V4 ? RULESET_ICMP : RULESET_ICMPV6;
+    r->owner = RULESET_NO_OWNER;
+    r->states = RULESET_STATE_INVALID;
+    r->target_chain = RULESET_ORPHAN;
+}
+
 /* Never refused with an answer: the packet's owner is not known. */
 static void orphan_chain(struct builder *b)
 {
@@ -225,6 +241,7 @@ void ruleset_filter(struct builder *b)
     builder_owner_jump(b, b->out->cage.uid, RULESET_BASE, "cage");
     builder_owner_jump(b, b->out->cage.proxy_uid, RULESET_PROXY, "proxy");
     orphan_jump(b);
+    orphan_error_jump(b);
     base_chain(b);
     builder_reason_chain(b, REASON_BLOCKED);
     builder_reason_chain(b, REASON_LIMIT_REACHED);
@@ -249,6 +266,7 @@ void ruleset_filter_closed(struct builder *b)
     if (cage->proxy_uid != POLICY_UID_NONE)
         builder_owner_jump(b, cage->proxy_uid, RULESET_NOT_ALLOWED, "proxy");
     orphan_jump(b);
+    orphan_error_jump(b);
     builder_reason_chain(b, REASON_NOT_ALLOWED);
     orphan_chain(b);
     refuse_chain(b);

@@ -610,6 +610,13 @@ static void orphan_reset(struct packet *p)
     p->is_reset = true;
 }
 
+/* The kernel's own, about a packet whose connection lies in a zone. */
+static void error_untracked(struct packet *p)
+{
+    p->is_orphan = true;
+    p->is_tracked = false;
+}
+
 static void too_fast(struct packet *p)
 {
     p->is_above_rate = true;
@@ -687,6 +694,12 @@ static void odd_packets(void **state)
         {"orphan", MODE_BLOCKLIST, TCP, "8.8.8.8", 80, orphan, FATE_DROP, REASON_NOT_REDIRECTED},
         {"orphan's reset", MODE_BLOCKLIST, TCP, "8.8.8.8", 80, orphan_reset, FATE_PASS,
          REASON_ALLOWED},
+        {"ICMP error about a front's answer", MODE_BLOCKLIST, ICMP, "8.8.8.8", 0, error_untracked,
+         FATE_DROP, REASON_NOT_REDIRECTED},
+        {"ICMP error about a front's answer", MODE_ALLOWLIST, ICMPV6, "2606:4700::1", 0,
+         error_untracked, FATE_DROP, REASON_NOT_REDIRECTED},
+        {"ICMP error about a known connection", MODE_ALLOWLIST, ICMP, "8.8.8.8", 0, orphan,
+         FATE_PASS, REASON_ALLOWED},
         {"too many flows", MODE_BLOCKLIST, UDP, "8.8.8.8", 80, too_fast, FATE_PROHIBITED,
          REASON_LIMIT_REACHED},
         {"too many connections", MODE_ALLOWLIST, TCP, "8.8.8.8", 80, too_fast, FATE_RESET,
