@@ -553,10 +553,13 @@ bool session_rejudge(struct session *s, const struct matcher *matcher, const str
         return true;
     struct verdict verdict = s->has_name ? judge_name(s, matcher, &s->address)
                                          : judge_nameless(s, matcher, names, count, max);
-    if (verdict_lets_through(verdict) && s->has_name && session_is_relaying(s)) {
-        struct verdict of_upstream = judge_name(s, matcher, &s->upstream);
-        if (!verdict_lets_through(of_upstream))
-            verdict = of_upstream;
+    /* Where it is connected, or may be in a moment. */
+    const struct netaddr *ends = session_is_relaying(s) ? &s->upstream : s->candidates;
+    size_t end_count = session_is_relaying(s) ? 1 : s->candidate_count;
+    for (size_t i = 0; i < end_count && s->has_name && verdict_lets_through(verdict); i++) {
+        struct verdict of_end = judge_name(s, matcher, &ends[i]);
+        if (!verdict_lets_through(of_end))
+            verdict = of_end;
     }
     s->verdict = verdict;
     return verdict_lets_through(verdict);

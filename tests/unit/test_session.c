@@ -719,12 +719,16 @@ static void first_message_is_bounded(void **state)
 static void rejudge(void **state)
 {
     static const char *const narrower[] = {"also.example:80", NULL};
+    static const char *const blocked[] = {"198.51.100.7", NULL};
     struct policy policy;
     struct world w;
 
     (void)state;
     policy_for_test(&policy, MODE_ALLOWLIST, narrower, NULL);
     struct matcher *next = matcher_compile(&policy);
+    policy_fini(&policy);
+    policy_for_test(&policy, MODE_BLOCKLIST, NULL, blocked);
+    struct matcher *blocking = matcher_compile(&policy);
     policy_fini(&policy);
 
     open_http(&w);
@@ -739,6 +743,20 @@ static void rejudge(void **state)
     assert_true(session_rejudge(&w.session, w.matcher, w.names, 1, NAMES_MAX));
     assert_false(session_rejudge(&w.session, next, w.names, 1, NAMES_MAX));
     world_fini(&w);
+
+    /* What is being dialled is judged too: the name keeps its right, one of its addresses does not.
+     */
+    world_init(&w, MODE_BLOCKLIST, "203.0.113.10", 80);
+    struct session_facts facts = facts_of(&w);
+    const struct netaddr both[] = {addr_of("203.0.113.10"), addr_of("198.51.100.7")};
+    struct span request = span_of_text(REQUEST("good.example"));
+    session_client(&w.session, &facts, request, false);
+    assert_int_equal(session_addresses(&w.session, &facts, both, 2).kind, SESSION_CONNECT);
+    assert_true(session_rejudge(&w.session, w.matcher, NULL, 0, NAMES_MAX));
+    assert_false(session_rejudge(&w.session, blocking, NULL, 0, NAMES_MAX));
+    assert_int_equal(w.session.verdict.reason, REASON_BLOCKED);
+    world_fini(&w);
+    matcher_unref(blocking);
 
     /* Nothing was judged yet: there is nothing to take back. */
     world_init(&w, MODE_ALLOWLIST, "203.0.113.10", 22);
