@@ -41,12 +41,12 @@ static bool is_request(struct span method, struct span rest)
            (rest.data[0] == '/' || rest.data[0] == '*' || span_equal_nocase(method, connect));
 }
 
-/* Line ends and blanks in front of a request, which lenient servers skip. */
+/* Line ends, blanks and control bytes in front of a request, which lenient servers skip. */
 static struct span skip_blanks(struct span bytes)
 {
     size_t i = 0;
 
-    while (i < bytes.len && (is_blank(bytes.data[i]) || bytes.data[i] == '\n'))
+    while (i < bytes.len && bytes.data[i] != 0 && bytes.data[i] <= ' ')
         i++;
     return span_from(bytes, i);
 }
@@ -67,7 +67,8 @@ static enum sniff_protocol guess_text(struct span bytes, bool is_end)
     uint8_t next = bytes.data[token_len];
     if (next == '\n' || !is_blank(next))
         return SNIFF_OTHER;
-    size_t line_len = span_find(bytes, '\n');
+    /* No server goes on behind a NUL, and many a binary protocol sends no line end. */
+    size_t line_len = span_find(span_first(bytes, span_find(bytes, '\n')), 0);
     struct span line = span_first(bytes, line_len);
     if (is_request(span_first(line, token_len), span_from(line, token_len)))
         return SNIFF_HTTP;

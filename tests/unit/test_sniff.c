@@ -20,7 +20,8 @@ static const struct row rows[] = {
     MORE("\x16", SNIFF_OTHER),
     SAME("\x16\x03", SNIFF_TLS),
     SAME("\x16\x02", SNIFF_TLS),
-    SAME("\x16\x10", SNIFF_OTHER),
+    MORE("\x16\x10", SNIFF_OTHER),
+    SAME("\x16\x10\xff", SNIFF_OTHER),
     /* A warning that Go's crypto/tls skips, and the hello behind it. */
     SAME("\x15\x03\x01\0\x02\x01\x5a\x16\x03\x01", SNIFF_TLS),
     SAME("\x80\x2e\x01", SNIFF_OTHER),
@@ -36,6 +37,14 @@ static const struct row rows[] = {
     SAME("\r\n\r\nGET / HTTP/1.1\r\n", SNIFF_HTTP),
     SAME(" GET / HTTP/1.1\r\n", SNIFF_HTTP),
     SAME("FOO /\xff HTTP/1.0\r\n", SNIFF_HTTP),
+    SAME("\x01GET / HTTP/1.1\r\n", SNIFF_HTTP),
+    SAME("\0GET / HTTP/1.1\r\n", SNIFF_OTHER),
+    SAME("GET x\0 HTTP/1.1\r\n", SNIFF_OTHER),
+    /* An LDAP bind, whose length is a form feed, and a BitTorrent handshake. */
+    SAME("0\x0c\x02\x01\x01\x60\x07\x02\x01\x03\x04\0\x80\0", SNIFF_OTHER),
+    SAME("\x13"
+         "BitTorrent protocol\0\0\0\0\0\0\0\0",
+         SNIFF_OTHER),
     SAME("CONNECT a.example:443 HTTP/1.1\r\n", SNIFF_HTTP),
     SAME("FOO / ", SNIFF_HTTP),
     MORE("FOO a ", SNIFF_OTHER),
