@@ -27,6 +27,7 @@
 #include "proxy/cli/proof.h"
 #include "proxy/core/log_line.h"
 #include "proxy/core/log_text.h"
+#include "proxy/supervisor/lock.h"
 #include "proxy/supervisor/supervisor.h"
 #include "proxy/supervisor/takedown.h"
 
@@ -256,13 +257,24 @@ static int run_command(struct exec *e)
     return e->cage.exit_status;
 }
 
-/* The supervisor died, so its rules are ours to take away; the namespace is empty by now. */
+/*
+ * The supervisor died, so its rules are ours to take away; the namespace is empty by now. Its lock
+ * died with it: rules of a cage that has begun since are not ours.
+ */
 static void take_rules_away(struct exec *e)
 {
     char data[RULE_TEXT_MAX];
     struct text fault = TEXT_OF(data);
-    const char *advice = takedown_advice(takedown_rules(&e->policy, true, &fault));
+    struct lock lock;
+    int error = lock_take(&lock, e->policy.cage_uid);
 
+    if (error != 0) {
+        complain("the kernel rules are left as they are: %s",
+                 error == -EWOULDBLOCK ? "another cage of this user has begun" : strerror(-error));
+        return;
+    }
+    const char *advice = takedown_advice(takedown_rules(&e->policy, true, &fault));
+    lock_release(&lock);
     if (fault.len > 0)
         complain("%s", data);
     if (advice != NULL)

@@ -1,6 +1,7 @@
 """`run`: what it needs, what it leaves behind, and what holds while a part of it is dead."""
 
 import ctypes
+import fcntl
 import os
 import signal
 import socket
@@ -11,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from lib import clients, product
-from lib.netns import CAGE_UID, CAGE_USER, HOST4, HOST6, OTHER4, OTHER6, PROXY_UID, SHARED4, SHARED6, STATIC4, wait_until
+from lib.netns import (CAGE_UID, CAGE_USER, HOST4, HOST6, OTHER4, OTHER6, PROXY_UID, SHARED4, SHARED6, STATIC4,
+                       kill_session, wait_until)
 from lib.product import DNS_PORT, PROG, TCP_PORT, Product, assert_nothing_left, config_text, write_config
 
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -41,6 +43,14 @@ def start(world, **fields):
 def locks(world):
     inode = os.stat(f"/run/netns/{world.c.name}").st_ino
     return list(LOCKS.glob(f"lock-{inode}-*"))
+
+
+def attempt_lock(file):
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    except BlockingIOError:
+        return False
 
 
 def run_to_its_end(world, config):
@@ -432,3 +442,27 @@ def test_the_log_goes_to_a_file_as_text(world):
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) == 0 and process.stdout.read() == b""
     assert path.read_text().splitlines()[-1].endswith("stop why=SIGTERM left=nothing")
+
+
+def test_a_front_leaves_the_rules_of_a_cage_that_began_since(world):
+    """exec: its supervisor dies, and before the front can clean up somebody else has the cage's user."""
+    config = write_config(world, config_text(allow={"domains": ["good.example:443"]}))
+    front = world.c.popen(PROG, "exec", "-c", config, "--", "/bin/sh", "-c", "echo begun; sleep 600",
+                          env=product.SANITIZERS, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        assert front.stdout.readline().strip() == b"begun", front.stderr.read()
+        children = Path(f"/proc/{front.pid}/task/{front.pid}/children").read_text().split()
+        supervisor, = [pid for pid in children if os.path.samefile(f"/proc/{pid}/ns/pid", "/proc/self/ns/pid")]
+        lock = min(locks(world), key=lambda path: int(path.name.rsplit("-", 1)[1]) != CAGE_UID)
+        os.kill(front.pid, signal.SIGSTOP)
+        os.kill(int(supervisor), signal.SIGKILL)
+        with lock.open() as held:
+            wait_until(lambda: attempt_lock(held), "the supervisor's lock is free")
+            os.kill(front.pid, signal.SIGCONT)
+            _, errors = front.communicate(timeout=60)
+            assert b"another cage of this user has begun" in errors, errors
+            assert world.c.rules()
+    finally:
+        kill_session(front)
+    start(world).stop()
+    assert_nothing_left(world)
