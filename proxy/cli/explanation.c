@@ -168,8 +168,8 @@ static struct explanation judge_address(const struct matcher *matcher,
     struct verdict packet = judge_packet(matcher, q);
     struct verdict verdict = packet;
 
-    /* DNS to any server is answered by the front, unless an entry writes port 53. */
-    if (q->port == PORT_DNS && packet.rule == NULL) {
+    /* DNS to any server, blocked ones too, is answered by the front unless an entry opens 53. */
+    if (q->port == PORT_DNS && (packet.rule == NULL || packet.kind == VERDICT_DENY)) {
         verdict = q->has_name ? matcher_judge_name(matcher, &q->name)
                               : (struct verdict){VERDICT_ALLOW, REASON_ALLOWED, true, NULL};
         return (struct explanation){verdict, EXPLAIN_DNS,
