@@ -127,15 +127,15 @@ static struct dns_action judge_type(const struct dns_facts *facts)
 
 static enum reason judge_address(const struct dns_facts *facts, const struct netaddr *addr)
 {
+    if (!facts->filter.judge)
+        return REASON_INTERNAL_ERROR;
+    enum reason reason = facts->filter.judge(addr, facts->filter.context);
     /*
      * An IPv4 address that an AAAA record hides in the mapped form: the base layer refuses such
      * packets, and no client needs it, having A records.
      */
-    if (netaddr_is_v4(addr) != (facts->query->type == DNS_TYPE_A))
-        return REASON_PRIVATE_ADDRESS;
-    if (facts->filter.judge == NULL)
-        return REASON_INTERNAL_ERROR;
-    return facts->filter.judge(addr, facts->filter.context);
+    bool is_mapped = netaddr_is_v4(addr) != (facts->query->type == DNS_TYPE_A);
+    return reason == REASON_ALLOWED && is_mapped ? REASON_PRIVATE_ADDRESS : reason;
 }
 
 /* NOERROR with those of the reply's addresses that may be given out. */
