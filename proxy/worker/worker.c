@@ -305,10 +305,30 @@ static int control(struct worker *worker)
     return status;
 }
 
+/* What is being compiled is nobody's before its reply is read. */
+static void await_compilation(struct worker *worker)
+{
+    struct thread_reply reply;
+
+    while (worker->compiling != 0) {
+        ssize_t len = read(worker->replies_fd, &reply, sizeof(reply));
+        if (len < 0 && errno == EINTR)
+            continue;
+        if (len != sizeof(reply))
+            return;
+        if (reply.kind != REPLY_COMPILED)
+            continue;
+        worker_policy_unref(reply.policy);
+        free(reply.fault);
+        worker->compiling = 0;
+    }
+}
+
 static void stop(struct worker *worker)
 {
     struct thread_order order = {.kind = ORDER_STOP};
 
+    await_compilation(worker);
     order_all(worker, &order);
     for (unsigned i = 0; i < worker->thread_count; i++) {
         pthread_join(worker->ids[i], NULL);

@@ -282,6 +282,17 @@ def test_a_stopped_worker_is_replaced(world):
     assert_nothing_left(world)
 
 
+@pytest.mark.parametrize("attempt", range(3))
+def test_an_end_while_a_new_worker_reads_its_policy(world, attempt):
+    """It ends in order, and what was read so far is freed."""
+    cage = start(world)
+    first, = cage.worker_pids()
+    os.kill(first, signal.SIGKILL)
+    wait_until(lambda: cage.worker_pids() not in ([], [first]), "there is another worker")
+    cage.stop()
+    assert_nothing_left(world)
+
+
 def test_a_faulty_reload_changes_nothing(world):
     cage = start(world, allow={"ips": [f"{STATIC4}:80"]})
     rules = world.c.rules()
