@@ -209,10 +209,22 @@ int listeners_listen(const struct listeners *listeners)
     return status;
 }
 
+static bool is_listening(int fd)
+{
+    int value = 0;
+    socklen_t len = sizeof(value);
+
+    return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &value, &len) == 0 && value != 0;
+}
+
+/*
+ * What does not listen is left alone: the kernel would mark the socket itself as shut, listen()
+ * would not take that back, and every connection accepted later would be born without both ends.
+ */
 void listeners_shut(const struct listeners *listeners)
 {
     for (size_t i = 0; i < SOCKET_COUNT; i++)
-        if (listeners->fd[i] >= 0 && endpoints[i].type == SOCK_STREAM)
+        if (listeners->fd[i] >= 0 && is_listening(listeners->fd[i]))
             shutdown(listeners->fd[i], SHUT_RDWR);
 }
 

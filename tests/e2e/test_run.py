@@ -269,6 +269,9 @@ def test_a_worker_that_is_killed_again_and_again_stays_refused(world):
         cage.wait_line(event="fault", what="worker", count=count)
         assert connects(world, OTHER4) != ["connected"]
     wait_until(lambda: listening(world), "the sockets accept again", 30)
+    # Also a worker that died before its sockets accepted leaves them whole for the next.
+    for address in (SHARED4, SHARED6):
+        assert clients.python(world, REFUSED, address) == [{"status": "403"}]
     cage.stop()
 
 
