@@ -1,7 +1,9 @@
 #include "proxy/channel/channel.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 /* Aligned room for the control message of the most descriptors that travel at once. */
@@ -88,4 +90,45 @@ int channel_receive(int fd, struct message *out, int descriptors[CHANNEL_DESCRIP
     for (size_t i = 0; i < count; i++)
         close(descriptors[i]);
     return -EBADMSG;
+}
+
+int channel_receive_plain(int fd, struct message *out)
+{
+    int descriptors[CHANNEL_DESCRIPTORS_MAX];
+    uint8_t byte;
+    struct iovec iov = {&byte, sizeof(byte)};
+    struct msghdr header = {.msg_iov = &iov, .msg_iovlen = 1};
+    ssize_t len;
+
+    /* Without room for a control message the kernel tells that there is one, and keeps it. */
+    do
+        len = recvmsg(fd, &header, MSG_PEEK | MSG_DONTWAIT);
+    while (len < 0 && errno == EINTR);
+    if (len >= 0 && (header.msg_flags & MSG_CTRUNC))
+        return -EBADMSG;
+    return channel_receive(fd, out, descriptors);
+}
+
+void channel_close(int fd)
+{
+    int hold[2];
+    char byte;
+
+    if (pipe2(hold, O_CLOEXEC) < 0) {
+        close(fd);
+        return;
+    }
+    /* The last to let go is a process that exits: the kernel lingers for no such process. */
+    pid_t pid = fork();
+    if (pid == 0) {
+        close(hold[1]);
+        while (read(hold[0], &byte, 1) < 0 && errno == EINTR)
+            ;
+        _exit(0);
+    }
+    close(fd);
+    close(hold[0]);
+    close(hold[1]);
+    while (pid > 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+        ;
 }

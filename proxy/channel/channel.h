@@ -26,4 +26,14 @@ int channel_send(int fd, const struct message *message, const int *descriptors);
  */
 int channel_receive(int fd, struct message *out, int descriptors[CHANNEL_DESCRIPTORS_MAX]);
 
+/*
+ * For the end that is never sent descriptors. A socket that an untrusted end sends can make whoever
+ * closes it last wait for as long as that end likes (SO_LINGER), so they are left where they are:
+ * -EBADMSG, and the next call says so again.
+ */
+int channel_receive_plain(int fd, struct message *out);
+
+/* Closes an end without waiting for what lies in it unread. Forks a process for a moment. */
+void channel_close(int fd);
+
 #endif

@@ -273,7 +273,6 @@ static void check_time(struct child *child, uint64_t now_ms, struct child_event 
 
 void child_step(struct child *child, uint64_t now_ms, struct child_event *out)
 {
-    int descriptors[CHANNEL_DESCRIPTORS_MAX];
     struct message message;
     int status;
 
@@ -282,17 +281,14 @@ void child_step(struct child *child, uint64_t now_ms, struct child_event *out)
         return;
     /* Its answers count before the clock does: the supervisor itself may have been late. */
     do {
-        status = channel_receive(child->control, &message, descriptors);
+        status = channel_receive_plain(child->control, &message);
         if (status == -EAGAIN)
             break;
-        if (status < 0 || message_descriptors(&message) > 0 ||
-            !take_message(child, &message, now_ms, out)) {
+        if (status < 0 || !take_message(child, &message, now_ms, out)) {
             if (status == -EPIPE && has_exited(child, EXIT_MS))
                 describe_exit(child, out);
             else
                 gone(out, status == -EPIPE ? "closed its control socket" : "broke the protocol");
-            for (size_t i = 0; status == 0 && i < message_descriptors(&message); i++)
-                close(descriptors[i]);
             return;
         }
     } while (out->kind == CHILD_EVENT_NONE);
@@ -332,7 +328,9 @@ void child_kill(struct child *child, uint64_t now_ms)
     }
     child->pid = 0;
     close_fd(&child->pidfd);
-    close_fd(&child->control);
+    if (child->control >= 0)
+        channel_close(child->control);
+    child->control = -1;
     for (size_t i = 0; i < MESSAGE_THREADS_MAX; i++)
         close_fd(&child->log_fds[i]);
     if (child->active != 0 && now_ms - child->active_since_ms >= CHILD_STEADY_MS)

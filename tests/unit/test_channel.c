@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -128,9 +129,59 @@ static void what_does_not_belong_is_refused(void **state)
     close(fds[0]);
 }
 
+/* A connected socket with bytes that nobody takes, which lingers for a minute when it is closed. */
+static int lingering_socket(int *peer)
+{
+    const struct linger linger = {.l_onoff = 1, .l_linger = 60};
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    socklen_t len = sizeof(address);
+    static char bytes[65536];
+    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    assert_int_equal(bind(listener, (struct sockaddr *)&address, len), 0);
+    assert_int_equal(listen(listener, 1), 0);
+    assert_int_equal(getsockname(listener, (struct sockaddr *)&address, &len), 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&address, len), 0);
+    *peer = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+    close(listener);
+    while (send(fd, bytes, sizeof(bytes), MSG_DONTWAIT) > 0)
+        ;
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger)), 0);
+    return fd;
+}
+
+/* What the other end sends along makes nobody wait: not who refuses it, not who closes. */
+static void nobody_lingers(void **state)
+{
+    struct message stop = {.type = MESSAGE_STOP};
+    struct message got;
+    int peer;
+    int count = open_count();
+
+    (void)state;
+    int lingering = lingering_socket(&peer);
+    alarm(20);
+    assert_int_equal(channel_send(ends[0], &stop, NULL), 0);
+    send_raw("junk", 4, lingering);
+    close(lingering);
+    assert_int_equal(channel_receive_plain(ends[1], &got), 0);
+    assert_int_equal(got.type, MESSAGE_STOP);
+    assert_int_equal(channel_receive_plain(ends[1], &got), -EBADMSG);
+    assert_int_equal(channel_receive_plain(ends[1], &got), -EBADMSG);
+    assert_int_equal(open_count(), count + 1);
+    close(ends[0]);
+    channel_close(ends[1]);
+    close(peer);
+    assert_int_equal(open_count(), count - 2);
+    alarm(0);
+    assert_int_equal(channel_pair(ends), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(nobody_lingers, setup, teardown),
         cmocka_unit_test_setup_teardown(messages_arrive_whole, setup, teardown),
         cmocka_unit_test_setup_teardown(descriptors_arrive, setup, teardown),
         cmocka_unit_test_setup_teardown(what_does_not_belong_is_refused, setup, teardown),
