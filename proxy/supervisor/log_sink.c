@@ -181,16 +181,17 @@ void log_sink_line(struct log_sink *sink, const struct text *line)
     write_out(sink);
 }
 
-/* A crash report may hold what a client sent. */
+/* A crash report may hold what a client sent, and standard error may be a terminal that is held. */
 static void pass_error(struct span line)
 {
     char buffer[LOG_LINE_MAX];
+    struct pollfd out = {.fd = STDERR_FILENO, .events = POLLOUT};
     struct text text = TEXT_OF(buffer);
 
     text_put(&text, "worker: ");
     text_put_escaped(&text, line, 800);
     text_put_char(&text, '\n');
-    if (write(STDERR_FILENO, text.data, text.len) < 0)
+    if (poll(&out, 1, 0) == 1 && write(STDERR_FILENO, text.data, text.len) < 0)
         return;
 }
 

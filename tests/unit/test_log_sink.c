@@ -97,6 +97,31 @@ static void an_endless_line_is_skipped(void **state)
     assert_null(strstr(got, "aaa"));
 }
 
+/* Crash reports are for a person; when standard error takes none they are lost. */
+static void a_full_standard_error(void **state)
+{
+    static const char line[] = "a report\n";
+    char chunk[4096] = {0};
+    int full[2];
+    int before = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
+
+    (void)state;
+    assert_int_equal(pipe(full), 0);
+    fcntl(full[1], F_SETFL, O_NONBLOCK);
+    while (write(full[1], chunk, sizeof(chunk)) > 0)
+        ;
+    fcntl(full[1], F_SETFL, 0);
+    dup2(full[1], STDERR_FILENO);
+    assert_int_equal(write(errors_fd, line, strlen(line)), strlen(line));
+    alarm(20);
+    turn();
+    alarm(0);
+    dup2(before, STDERR_FILENO);
+    close(before);
+    close(full[0]);
+    close(full[1]);
+}
+
 /* A log that nobody reads stops the reading, not the supervisor; what came since is not lost. */
 static void a_slow_output(void **state)
 {
@@ -169,6 +194,7 @@ static void nobody_reads(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_full_standard_error, setup, teardown),
         cmocka_unit_test_setup_teardown(lines_pass, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_no_line_is_counted, setup, teardown),
         cmocka_unit_test_setup_teardown(an_endless_line_is_skipped, setup, teardown),
