@@ -96,8 +96,19 @@ bool policy_add_server(struct policy *policy, const struct dns_server *server)
     return true;
 }
 
+/* 0.0.0.0 and ::, which connect() takes for the machine itself. */
+static bool is_unspecified(const struct netaddr *address)
+{
+    static const uint8_t zero[16];
+
+    return netaddr_is_v4(address) ? memcmp(netaddr_v4_bytes(address), zero, 4) == 0
+                                  : memcmp(address->bytes, zero, sizeof(zero)) == 0;
+}
+
 bool policy_is_local(const struct policy *policy, const struct netaddr *address)
 {
+    if (is_unspecified(address))
+        return true;
     for (size_t i = 0; i < policy->local_count; i++) {
         if (netaddr_equal(&policy->locals[i], address))
             return true;

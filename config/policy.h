@@ -106,6 +106,7 @@ bool policy_add_host(struct policy *policy, const struct host_line *line);
 /* False when POLICY_SERVERS_MAX is reached. */
 bool policy_add_server(struct policy *policy, const struct dns_server *server);
 
+/* One of the machine's own addresses, or the unspecified one, which leads there. */
 bool policy_is_local(const struct policy *policy, const struct netaddr *address);
 
 /* Any domain entry in either list. */

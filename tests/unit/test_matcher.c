@@ -364,6 +364,7 @@ static void own_ports_stay_closed(void **state)
 
 static void base_parts_off(void **state)
 {
+    static const char *const names[] = {"a.example", NULL};
     struct policy policy;
 
     (void)state;
@@ -383,6 +384,20 @@ static void base_parts_off(void **state)
     check_verdict("private off", ask(m, NULL, "10.0.0.1", 80, PROTOCOL_TCP), REASON_ALLOWED, NULL);
     check_verdict("metadata still", ask(m, NULL, "100.100.100.200", 80, PROTOCOL_TCP),
                   REASON_METADATA_ADDRESS, NULL);
+    check_verdict("own port", ask(m, NULL, "0.0.0.0", 15080, PROTOCOL_TCP), REASON_LOOPBACK_ADDRESS,
+                  NULL);
+    matcher_unref(m);
+    policy_fini(&policy);
+
+    /* Who connects to the unspecified address reaches this machine. */
+    policy_for_test(&policy, MODE_ALLOWLIST, names, NULL);
+    policy.settings.base_private = false;
+    m = matcher_compile(&policy);
+    check_verdict("private off", ask(m, "a.example", "10.0.0.1", 80, PROTOCOL_TCP), REASON_ALLOWED,
+                  "a.example");
+    check_verdict("v4", ask(m, "a.example", "0.0.0.0", 80, PROTOCOL_TCP), REASON_LOOPBACK_ADDRESS,
+                  NULL);
+    check_verdict("v6", ask(m, "a.example", "::", 80, PROTOCOL_TCP), REASON_LOOPBACK_ADDRESS, NULL);
     matcher_unref(m);
     policy_fini(&policy);
 }
