@@ -16,6 +16,7 @@ def pytest_sessionstart(session):
     # A run that is told to end takes its namespaces down like one that is interrupted.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     netns.sweep_stale()
+    netns.enter_private_run()
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -50,7 +50,7 @@ ALIASES6 = [SHARED6, STATIC6, BLOCKED6, DNS6, OTHER6, *METADATA6, *PRIVATE6]
 
 STATE_ROOT = Path("/run")
 DEADLINE_S = 60
-CLONE_NEWNET = 0x40000000
+CLONE_NEWNET, CLONE_NEWNS = 0x40000000, 0x00020000
 
 _serial = itertools.count()
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -329,16 +329,26 @@ def uid_of(pid):
     return int(re.search(r"^Uid:\t(\d+)", status, re.M).group(1))
 
 
+def enter_private_run():
+    """An empty /run of our own for this process and all that it starts.
+
+    What a program keeps there (namespaces, locks, sockets, the lock of xtables) is then neither the
+    machine's nor another worker's, and is gone with the last process, however that ends.
+    """
+    resolv_conf = Path("/etc/resolv.conf").resolve()
+    if _libc.unshare(CLONE_NEWNS) != 0:
+        raise OSError(ctypes.get_errno(), "unshare")
+    subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=0755", "tmpfs", "/run"], check=True)
+    # Where it is a link to a file below /run, `ip netns exec` still needs something to mount over.
+    if not resolv_conf.exists():
+        resolv_conf.parent.mkdir(parents=True)
+        resolv_conf.touch()
+
+
 def sweep_stale():
-    """Removes what a killed test run left: names carry the pid of the run that made them."""
-    listed = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=False).stdout
-    names = {line.split()[0] for line in listed.splitlines() if line}
-    names |= {path.name for path in Path("/etc/netns").glob("cage-*")}
-    for name in names:
-        found = re.fullmatch(r"cage-(\d+)-\d+[cs]", name)
-        if found and not Path("/proc", found.group(1)).exists():
-            delete_namespace(name)
-    for path in STATE_ROOT.glob("cage-*-*"):
-        found = re.fullmatch(r"cage-(\d+)-\w+", path.name)
+    """Removes what a killed test run left below /etc/netns: names carry the pid of the run that made them."""
+    for path in Path("/etc/netns").glob("cage-*"):
+        found = re.fullmatch(r"cage-(\d+)-\d+[cs]", path.name)
         if found and not Path("/proc", found.group(1)).exists():
             shutil.rmtree(path, ignore_errors=True)
