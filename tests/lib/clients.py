@@ -63,13 +63,12 @@ def python(world, source, *arguments, uid=CAGE_UID, **options):
     return [json.loads(line) for line in result.text.splitlines()]
 
 
-class Caged:
-    """A snippet that runs beside the test. `hear` reads one of its lines, `say` wakes its `wait`."""
+class Conversation:
+    """A process beside the test that speaks in JSON lines. `hear` reads one, `say` wakes its `wait`."""
 
-    def __init__(self, world, source, *arguments, uid=CAGE_UID):
+    def __init__(self, world, process):
         self._buffer = b""
-        self.process = world.c.popen("/usr/bin/python3", "-I", "-c", CAGED + source, *map(str, arguments), uid=uid,
-                                     stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.process = process
         world.at_close(self.kill)
 
     def hear(self, deadline_s=DEADLINE_S):
@@ -77,10 +76,10 @@ class Caged:
         while b"\n" not in self._buffer:
             ready, _, _ = select.select([self.process.stdout], [], [], max(0, end - time.monotonic()))
             if not ready:
-                raise Hang(f"the caged snippet said nothing within {deadline_s} s")
+                raise Hang(f"the snippet said nothing within {deadline_s} s")
             data = os.read(self.process.stdout.fileno(), 65536)
             if not data:
-                raise AssertionError(f"the caged snippet ended with {self.process.wait()} and no answer")
+                raise AssertionError(f"the snippet ended with {self.process.wait()} and no answer")
             self._buffer += data
         line, self._buffer = self._buffer.split(b"\n", 1)
         return json.loads(line)
@@ -92,12 +91,21 @@ class Caged:
     def kill(self):
         kill_session(self.process)
         self.process.wait()
-        self.process.stdin.close()
-        self.process.stdout.close()
+        for stream in (self.process.stdin, self.process.stdout):
+            if stream is not None:
+                stream.close()
 
     def end(self, deadline_s=DEADLINE_S):
         self.process.stdin.close()
         return self.process.wait(deadline_s)
+
+
+class Caged(Conversation):
+    """A snippet that runs beside the test."""
+
+    def __init__(self, world, source, *arguments, uid=CAGE_UID):
+        super().__init__(world, world.c.popen("/usr/bin/python3", "-I", "-c", CAGED + source, *map(str, arguments),
+                                              uid=uid, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
 
 
 def curl(world, authority, *arguments, **options):
