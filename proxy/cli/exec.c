@@ -257,42 +257,54 @@ static int run_command(struct exec *e)
     return e->cage.exit_status;
 }
 
-/*
- * The supervisor died, so its rules are ours to take away; the namespace is empty by now. Its lock
- * died with it: rules of a cage that has begun since are not ours.
- */
 static void take_rules_away(struct exec *e)
 {
     char data[RULE_TEXT_MAX];
     struct text fault = TEXT_OF(data);
-    struct lock lock;
-    int error = lock_take(&lock, e->policy.cage_uid);
-
-    if (error != 0) {
-        complain("the kernel rules are left as they are: %s",
-                 error == -EWOULDBLOCK ? "another cage of this user has begun" : strerror(-error));
-        return;
-    }
     const char *advice = takedown_advice(takedown_rules(&e->policy, true, &fault));
-    lock_release(&lock);
+
     if (fault.len > 0)
         complain("%s", data);
     if (advice != NULL)
         complain("%s", advice);
 }
 
+/*
+ * The supervisor died, so its rules are ours to take away; the namespace is empty by now. Its locks
+ * died with it: rules of a cage that has begun since are not ours. Their files stayed.
+ */
+static void clean_up_for_supervisor(struct exec *e)
+{
+    struct lock cage_lock;
+    struct lock proxy_lock;
+    int error = lock_take(&cage_lock, e->policy.cage_uid);
+
+    if (error != 0) {
+        complain("the kernel rules are left as they are: %s",
+                 error == -EWOULDBLOCK ? "another cage of this user has begun" : strerror(-error));
+        return;
+    }
+    take_rules_away(e);
+    if (lock_take(&proxy_lock, e->policy.proxy_uid) == 0)
+        lock_release(&proxy_lock);
+    lock_release(&cage_lock);
+}
+
 static void end_supervisor(struct exec *e)
 {
+    int wait_status = 0;
+
     if (e->supervisor == 0)
         return;
     shutdown(e->front_fd, SHUT_WR);
     while (!e->is_parted)
         listen_to_supervisor(e, -1);
     close(e->front_fd);
-    while (waitpid(e->supervisor, NULL, 0) < 0 && errno == EINTR)
+    while (waitpid(e->supervisor, &wait_status, 0) < 0 && errno == EINTR)
         ;
-    if (e->is_ready && !e->is_stopped)
-        take_rules_away(e);
+    /* One that ended by itself before it was ready has left nothing. */
+    if (WIFSIGNALED(wait_status) || (e->is_ready && !e->is_stopped))
+        clean_up_for_supervisor(e);
 }
 
 int exec_run(const struct exec_spec *spec)

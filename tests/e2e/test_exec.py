@@ -528,6 +528,14 @@ def test_exec_itself_is_killed(world, config):
     wait_nothing_left(world, one)
 
 
+def test_its_supervisor_is_killed(world, config):
+    one = living(world, config)
+    os.kill(one.supervisor, signal.SIGKILL)
+    assert one.wait() == 125
+    assert one.errors == "cage-proxy exec: the proxy ended before the command, which was killed\n"
+    assert_nothing_left(world, one.environment)
+
+
 def test_its_holder_is_killed(world, config):
     one = living(world, config)
     os.kill(one.holder, signal.SIGKILL)
@@ -587,6 +595,16 @@ def test_killed_at_any_moment(world, config, number):
         os.kill(one.front, number)
         assert one.wait() in (-number, 128 + number)
         wait_nothing_left(world, one)
+
+
+def test_its_supervisor_is_killed_at_any_moment(world, config):
+    for twentieths in (0, 1, 2, 3, 4, 6, 9, 14):
+        one = Exec(world, config, "sleep", "600")
+        supervisor = wait_until(one.find_supervisor, "there is a supervisor")
+        time.sleep(twentieths / 20)
+        os.kill(supervisor, signal.SIGKILL)
+        assert one.wait() == 125
+        assert_nothing_left(world, one.environment)
 
 
 def test_twenty_in_a_row_are_all_proven_and_leave_nothing(world):
@@ -802,6 +820,17 @@ def test_output_to_a_pipe_with_a_terminal_as_input(world, config, terminal):
     terminal.type(b"word\r")
     assert one.hear() == {"tty": [True, False, True], "line": "word\n"}
     assert one.wait() == 0
+    assert_nothing_left(world, one.environment)
+
+
+def test_the_terminal_is_restored_when_the_proxy_dies(world, config, terminal):
+    before = terminal.modes()
+    one = at_terminal(world, config, terminal, *snippet("tell(ready=1)\ntime.sleep(600)"))
+    seen(terminal, "ready")
+    os.kill(one.supervisor, signal.SIGKILL)
+    terminal.see(b"the proxy ended before the command, which was killed\r\n")
+    assert one.wait() == 125
+    assert terminal.modes() == before
     assert_nothing_left(world, one.environment)
 
 
