@@ -18,10 +18,12 @@ enum dns_addresses { DNS_ADDRESSES_DEFAULT, DNS_ADDRESSES_REAL, DNS_ADDRESSES_SY
 enum log_format { LOG_FORMAT_AUTO, LOG_FORMAT_JSON, LOG_FORMAT_TEXT };
 
 enum {
-    POLICY_ACCOUNT_MAX = 64,   /* account names, NUL included */
-    POLICY_PATH_MAX = 4096,    /* paths, NUL included */
-    POLICY_SERVERS_MAX = 8,    /* resolvers in force */
-    POLICY_UPSTREAM_MAX = 300, /* the upstream proxy's URL, NUL included */
+    POLICY_ACCOUNT_MAX = 64,       /* account names, NUL included */
+    POLICY_PATH_MAX = 4096,        /* paths, NUL included */
+    POLICY_SERVERS_MAX = 8,        /* resolvers in force */
+    POLICY_UPSTREAM_MAX = 300,     /* the upstream proxy's URL, NUL included */
+    POLICY_TCP_PORT_FIRST = 15080, /* where the search for free ports begins */
+    POLICY_DNS_PORT_FIRST = 15053,
 };
 
 /* Settings that are plain values; policy_options() describes each. */
@@ -32,7 +34,7 @@ struct policy_settings {
     bool base_private;
     uint32_t ech; /* enum ech_mode */
     bool audit;
-    uint32_t tcp_port; /* 0: the first free pair from 15080 and 15053 upward */
+    uint32_t tcp_port; /* 0: the first free pair from POLICY_TCP_PORT_FIRST upward */
     uint32_t dns_port;
     uint32_t dns_addresses; /* enum dns_addresses */
     uint32_t dns_cache;     /* answers kept */

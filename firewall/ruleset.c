@@ -5,8 +5,6 @@
 #include "config/text.h"
 #include "firewall/ruleset_builder.h"
 
-enum { PORT_TCP_FIRST = 15080, PORT_DNS_FIRST = 15053 };
-
 static const char *const chain_names[RULESET_CHAINS] = {
     [RULESET_OUTPUT] = "OUTPUT",
     [RULESET_POSTROUTING] = "POSTROUTING",
@@ -153,8 +151,8 @@ struct ruleset_cage ruleset_cage_of(const struct policy *policy)
     return (struct ruleset_cage){
         .uid = policy->cage_uid,
         .proxy_uid = policy->proxy_uid,
-        .tcp_port = settings->tcp_port != 0 ? (uint16_t)settings->tcp_port : PORT_TCP_FIRST,
-        .dns_port = settings->dns_port != 0 ? (uint16_t)settings->dns_port : PORT_DNS_FIRST,
+        .tcp_port = settings->tcp_port != 0 ? (uint16_t)settings->tcp_port : POLICY_TCP_PORT_FIRST,
+        .dns_port = settings->dns_port != 0 ? (uint16_t)settings->dns_port : POLICY_DNS_PORT_FIRST,
         .zone = own,
         .log_group = own,
     };

@@ -91,6 +91,11 @@ static int explain(const struct explain_arguments *args, const struct explain_qu
 
     if (!policy_file_load(&request, &policy))
         return EXIT_NO;
+    /* The ports of a cage that runs alone, which nothing opens. */
+    if (policy.settings.tcp_port == 0 && policy.settings.dns_port == 0) {
+        policy.settings.tcp_port = POLICY_TCP_PORT_FIRST;
+        policy.settings.dns_port = POLICY_DNS_PORT_FIRST;
+    }
     struct matcher *matcher = matcher_compile(&policy);
     policy_fini(&policy);
     if (matcher == NULL) {

@@ -157,6 +157,7 @@ static enum message_status take_hello(struct session *s, const struct session_fa
         s->has_name = hello.has_name;
         if (hello.has_name)
             s->name = hello.name;
+        tls_watch_init(&s->watch, hello.stream_len);
         if (hello.has_ech && matcher_settings(facts->matcher)->ech == ECH_DENY)
             return bad_message(reason, REASON_ECH_REFUSED);
         return MESSAGE_WHOLE;
@@ -342,6 +343,52 @@ static struct session_action read_requests(struct session *s, const struct sessi
     return deny(s, REASON_INTERNAL_ERROR);
 }
 
+/* The hello that the server asked for again: for the same name, or the connection ends. */
+static struct session_action take_second_hello(struct session *s, const struct session_facts *facts,
+                                               struct span bytes, bool is_end)
+{
+    enum reason reason = REASON_BAD_HELLO;
+    struct tls_hello hello;
+
+    switch (tls_hello_read(bytes, facts->scratch, &hello, &reason)) {
+    case TLS_HELLO_OK:
+        break;
+    case TLS_HELLO_MORE:
+        if (bytes.len >= s->sniff_bytes_max)
+            return deny(s, REASON_TOO_LARGE);
+        return is_end ? deny(s, REASON_BAD_HELLO) : act(SESSION_WAIT);
+    case TLS_HELLO_BAD:
+        return deny(s, reason);
+    }
+    if (hello.has_ech && matcher_settings(facts->matcher)->ech == ECH_DENY)
+        return deny(s, REASON_ECH_REFUSED);
+    if (hello.has_name != s->has_name || (hello.has_name && !hostname_equal(&hello.name, &s->name)))
+        return deny(s, REASON_HOST_CHANGED);
+    tls_watch_end(&s->watch);
+    return move(hello.stream_len);
+}
+
+static struct session_action relay_client(struct session *s, const struct session_facts *facts,
+                                          struct span bytes, bool is_end)
+{
+    size_t len = 0;
+
+    if (bytes.len == 0)
+        return act(SESSION_WAIT);
+    if (s->protocol != SNIFF_TLS)
+        return move(bytes.len);
+    switch (tls_watch_client(&s->watch, bytes, &len)) {
+    case TLS_WATCH_MOVE:
+        tls_watch_moved(&s->watch, bytes, len);
+        return move(len);
+    case TLS_WATCH_HELLO:
+        return take_second_hello(s, facts, bytes, is_end);
+    case TLS_WATCH_MORE:
+        return is_end ? deny(s, REASON_BAD_HELLO) : act(SESSION_WAIT);
+    }
+    return deny(s, REASON_INTERNAL_ERROR);
+}
+
 struct session_action session_client(struct session *s, const struct session_facts *facts,
                                      struct span bytes, bool is_end)
 {
@@ -351,7 +398,7 @@ struct session_action session_client(struct session *s, const struct session_fac
     case SESSION_SERVER_FIRST:
         return hear_client(s, facts, bytes, is_end);
     case SESSION_OPAQUE:
-        return bytes.len > 0 ? move(bytes.len) : act(SESSION_WAIT);
+        return relay_client(s, facts, bytes, is_end);
     case SESSION_HTTP:
         return read_requests(s, facts, bytes, is_end);
     case SESSION_NAMES:
@@ -527,8 +574,11 @@ static struct session_action read_replies(struct session *s, struct span bytes, 
 struct session_action session_server(struct session *s, struct span bytes, bool is_end)
 {
     switch (s->state) {
-    case SESSION_SERVER_FIRST:
     case SESSION_OPAQUE:
+        if (s->protocol == SNIFF_TLS)
+            tls_watch_server(&s->watch, bytes);
+        return bytes.len > 0 ? move_server(s, bytes.len) : act(SESSION_WAIT);
+    case SESSION_SERVER_FIRST:
         return bytes.len > 0 ? move_server(s, bytes.len) : act(SESSION_WAIT);
     case SESSION_HTTP:
     case SESSION_REFUSING:
@@ -549,8 +599,11 @@ struct session_action session_server(struct session *s, struct span bytes, bool 
 bool session_rejudge(struct session *s, const struct matcher *matcher, const struct hostname *names,
                      size_t count, size_t max)
 {
-    if (!s->has_judged || s->state == SESSION_REFUSING || s->state == SESSION_DENIED)
+    if (!s->has_judged || s->state == SESSION_REFUSING || s->state == SESSION_DENIED) {
+        /* The matcher that its rule belongs to may go now. */
+        s->verdict.rule = NULL;
         return true;
+    }
     struct verdict verdict = s->has_name ? judge_name(s, matcher, &s->address)
                                          : judge_nameless(s, matcher, names, count, max);
     /* Where it is connected, or may be in a moment. */

@@ -15,7 +15,7 @@
  *   RESOLVE       addresses, limit, client     likewise
  *   DIAL          dialled, client              likewise
  *   SERVER_FIRST  client, names, server        no client byte moves; the server's do
- *   OPAQUE        client, server               -
+ *   OPAQUE        client, server               in TLS, no second hello for another name
  *   HTTP          client, server               no byte behind a head that is not judged
  *   REFUSING      server                       no client byte moves; a last answer is waited for
  *   DENIED        none                         nothing moves
@@ -30,6 +30,7 @@
 #include "proxy/core/http_stream.h"
 #include "proxy/core/log_line.h"
 #include "proxy/core/sniff.h"
+#include "proxy/core/tls_watch.h"
 
 enum { SESSION_CANDIDATES_MAX = 16 };
 
@@ -92,6 +93,7 @@ struct session {
     bool wants_json;
     bool is_head;
     uint64_t requests;
+    struct tls_watch watch; /* SNIFF_TLS, from the first hello on */
     struct http_stream stream;
     struct http_reply reply;
 };

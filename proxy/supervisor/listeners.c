@@ -132,8 +132,8 @@ static int open_first_free(struct listeners *listeners, uid_t owner, uint32_t tc
     int status = -EADDRINUSE;
 
     for (uint32_t i = 0; i < PAIRS_MAX && status == -EADDRINUSE; i++) {
-        uint32_t tcp = tcp_port != 0 ? tcp_port : LISTENERS_TCP_PORT_FIRST + i;
-        uint32_t dns = dns_port != 0 ? dns_port : LISTENERS_DNS_PORT_FIRST + i;
+        uint32_t tcp = tcp_port != 0 ? tcp_port : POLICY_TCP_PORT_FIRST + i;
+        uint32_t dns = dns_port != 0 ? dns_port : POLICY_DNS_PORT_FIRST + i;
         status = open_pair(listeners, owner, (uint16_t)tcp, (uint16_t)dns, taken);
     }
     return status;

@@ -13,8 +13,6 @@
 #include "config/text.h"
 #include "proxy/core/message.h"
 
-enum { LISTENERS_TCP_PORT_FIRST = 15080, LISTENERS_DNS_PORT_FIRST = 15053 };
-
 struct listeners {
     int fd[SOCKET_COUNT]; /* -1: the machine has no IPv6 */
     uint16_t tcp_port;

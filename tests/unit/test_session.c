@@ -273,6 +273,122 @@ static void tls_every_split(void **state)
     }
 }
 
+/* A server's first record: a ServerHello that asks for another hello, or one that goes on. */
+static size_t server_hello(bool is_retry, uint8_t *out)
+{
+    static const uint8_t retry[] = {0xcf, 0x21, 0xad, 0x74, 0xe5, 0x9a, 0x61, 0x11,
+                                    0xbe, 0x1d, 0x8c, 0x02, 0x1e, 0x65, 0xb8, 0x91,
+                                    0xc2, 0xa2, 0x11, 0x16, 0x7a, 0xbb, 0x8c, 0x5e,
+                                    0x07, 0x9e, 0x09, 0xe2, 0xc8, 0xa8, 0x33, 0x9c};
+    static const uint8_t head[] = {0x16, 3, 3, 0, 50, 2, 0, 0, 46, 3, 3};
+
+    memset(out, 0, 55);
+    memcpy(out, head, sizeof(head));
+    memcpy(out + sizeof(head), retry, sizeof(retry));
+    if (!is_retry)
+        out[sizeof(head) + 31] ^= 1;
+    return 55;
+}
+
+static void answer_bytes(struct world *w, const uint8_t *bytes, size_t len)
+{
+    for (size_t i = 0; i < len && !w->is_denied; i++) {
+        struct session_action action = session_server(&w->session, span_of(bytes + i, 1), false);
+        assert_int_equal(action.kind, SESSION_MOVE);
+        assert_int_equal(action.len, 1);
+        send_bytes(w, "", 0);
+    }
+}
+
+static void open_tls(struct world *w, const char *name)
+{
+    world_init(w, MODE_ALLOWLIST, "203.0.113.10", 443);
+    add_address(w, "203.0.113.10");
+    add_name(w, "good.example");
+    say_hello(w, name);
+    assert_int_equal(w->session.state, SESSION_OPAQUE);
+}
+
+/* The second hello that a server asks for names the same host, however it is cut. */
+static void tls_second_hello(void **state)
+{
+    static const struct {
+        const char *first;
+        const char *second;
+        enum reason reason;
+    } rows[] = {
+        {"good.example", "good.example", REASON_ALLOWED},
+        {"good.example", "GOOD.example.", REASON_ALLOWED},
+        {"good.example", "evil.example", REASON_HOST_CHANGED},
+        {"good.example", "also.example", REASON_HOST_CHANGED},
+        {"good.example", "", REASON_HOST_CHANGED},
+        {"", "", REASON_ALLOWED},
+        {"", "evil.example", REASON_HOST_CHANGED},
+        {"good.example", "1.2.3.4", REASON_BAD_NAME},
+    };
+    static const uint8_t ccs[] = {20, 3, 3, 0, 1, 1};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        for (int how = 0; how < 4; how++) {
+            struct world w;
+            uint8_t server[64];
+            uint8_t second[500];
+            size_t server_len = server_hello(true, server);
+            size_t second_len = hello_with(rows[i].second, second);
+            open_tls(&w, rows[i].first);
+            if (how & 1)
+                send_bytes(&w, ccs, sizeof(ccs));
+            size_t before = w.up_len;
+            /* Sent before it is asked for, it does not move. */
+            if (how & 2)
+                send_bytes(&w, second, second_len);
+            assert_int_equal(w.up_len, before);
+            answer_bytes(&w, server, server_len);
+            for (size_t at = 0; !(how & 2) && at < second_len && !w.is_denied; at++) {
+                assert_int_equal(w.up_len, before);
+                send_bytes(&w, second + at, 1);
+            }
+            if (rows[i].reason != REASON_ALLOWED) {
+                assert_denied(&w, rows[i].reason, SESSION_REFUSE_RESET);
+                assert_int_equal(w.up_len, before);
+            } else {
+                assert_int_equal(w.up_len, before + second_len);
+                send_text(&w, "\x17\x03\x03 anything");
+                assert_int_equal(w.client_len, 0);
+            }
+            world_fini(&w);
+        }
+    }
+}
+
+/* A server that goes on: its client's next handshake records are none of ours. */
+static void tls_without_retry(void **state)
+{
+    static const uint8_t record[] = {22, 3, 3, 0, 4, 1, 0, 0, 0};
+    struct world w;
+    uint8_t server[64];
+
+    (void)state;
+    open_tls(&w, "good.example");
+    answer_bytes(&w, server, server_hello(false, server));
+    send_bytes(&w, record, sizeof(record));
+    assert_int_equal(w.client_len, 0);
+    world_fini(&w);
+
+    /* Early data does not wait for the server. */
+    open_tls(&w, "good.example");
+    send_text(&w, "\x17\x03\x03");
+    assert_int_equal(w.client_len, 3);
+    send_bytes(&w, "\x00\x02xy", 4);
+    assert_int_equal(w.client_len, 0);
+    send_bytes(&w, record, sizeof(record));
+    assert_int_equal(w.client_len, sizeof(record));
+    end_client(&w);
+    assert_denied(&w, REASON_BAD_HELLO, SESSION_REFUSE_ALERT);
+    world_fini(&w);
+}
+
 static void tls_denied(void **state)
 {
     struct world w;
@@ -820,6 +936,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tls_allowed),
         cmocka_unit_test(tls_every_split),
+        cmocka_unit_test(tls_second_hello),
+        cmocka_unit_test(tls_without_retry),
         cmocka_unit_test(tls_denied),
         cmocka_unit_test(name_does_not_vouch),
         cmocka_unit_test(candidates_are_judged),
