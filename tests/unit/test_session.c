@@ -894,7 +894,7 @@ static void random_streams(void **state)
         "\r\n",
         "\x16\x03\x01",
         "POST / HTTP/1.1\r\nHost: good.example\r\nContent-Length: 3\r\n\r\nabc",
-        "0\r\n\r\n",
+        "\r\n0\r\n\r\n",
         "SSH-2.0-x\r\n",
     };
     uint64_t random = test_seed();
