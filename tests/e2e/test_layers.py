@@ -21,6 +21,8 @@ from lib.wire import hello, request
 
 MARKER = b"forbidden-marker"
 FORBIDDEN_NAME = "blocked.example"
+# Allowed by name, and their addresses are in the base layer: both layers refuse them, each by itself.
+BASE_NAMES = ["private.example", "metadata.example"]
 BASE = [*METADATA4, *PRIVATE4, *METADATA6, *PRIVATE6]
 MODES = ["allowlist", "blocklist"]
 
@@ -65,7 +67,9 @@ class Cage:
         self.mode = mode
         self.unreached = [*BASE, BLOCKED4, BLOCKED6] + ([OTHER4, OTHER6] if mode == "allowlist" else [])
         self.text = product.config_text(
-            mode, allow={"domains": ["good.example"], "ips": [f"{STATIC4}:{SINK_PORT}", f"[{STATIC6}]:{SINK_PORT}"]},
+            mode,
+            allow={"domains": ["good.example", *BASE_NAMES],
+                   "ips": [f"{STATIC4}:{SINK_PORT}", f"[{STATIC6}]:{SINK_PORT}"]},
             block={"domains": [FORBIDDEN_NAME], "ips": [BLOCKED4, BLOCKED6]})
         self.start()
 
@@ -88,6 +92,7 @@ class Cage:
             tcp += [("allowed", shared, 80, good_page), ("static", static, SINK_PORT, b"x".hex()),
                     ("forbidden", shared, 80, bad_page), ("forbidden", shared, 443, bad_hello),
                     ("forbidden", other, 80, bad_page)]
+            tcp += [("forbidden", shared, 80, request(name, "/" + bad).hex()) for name in BASE_NAMES]
             for where in (server, other):
                 udp.append(("forbidden-dns", where, 53, clients.dns_question(FORBIDDEN_NAME, "A").hex()))
             udp.append(("dns", server, 53, clients.dns_question("good.example", "A").hex()))
