@@ -230,7 +230,7 @@ static void match_header(const struct ruleset_rule *r, struct xt_entry_bytes *ou
         match_ipv6header(MASK_DSTOPTS, out);
         return;
     }
-    assert(!"a header that cannot be matched");
+    assert(false); /* a header that cannot be matched */
 }
 
 static void match_owner(const struct ruleset_rule *r, struct xt_entry_bytes *out)
@@ -261,7 +261,7 @@ static uint16_t type_mask(enum ruleset_address_type type)
     case RULESET_TYPE_MULTICAST:
         return XT_ADDRTYPE_MULTICAST;
     }
-    assert(!"an address type that cannot be matched");
+    assert(false); /* an address type that cannot be matched */
     return 0;
 }
 

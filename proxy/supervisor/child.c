@@ -235,6 +235,15 @@ static bool has_exited(const struct child *child, int timeout_ms)
     return poll(&exited, 1, timeout_ms) == 1;
 }
 
+/* A stopped worker takes connections into its backlog and answers none: it counts as gone at once.
+ */
+static bool is_stopped(const struct child *child)
+{
+    siginfo_t info = {0};
+
+    return waitid(P_PID, (id_t)child->pid, &info, WSTOPPED | WNOHANG) == 0 && info.si_pid != 0;
+}
+
 static void describe_exit(struct child *child, struct child_event *out)
 {
     struct text text = TEXT_OF(out->text);
@@ -294,6 +303,8 @@ void child_step(struct child *child, uint64_t now_ms, struct child_event *out)
     } while (out->kind == CHILD_EVENT_NONE);
     if (out->kind == CHILD_EVENT_NONE && has_exited(child, 0))
         describe_exit(child, out);
+    if (out->kind == CHILD_EVENT_NONE && is_stopped(child))
+        gone(out, "was stopped by a signal");
     if (out->kind == CHILD_EVENT_NONE)
         check_time(child, now_ms, out);
 }

@@ -46,6 +46,9 @@ static void on_signals(struct supervisor *s)
     struct signalfd_siginfo info;
 
     while (read(s->signals, &info, sizeof(info)) == sizeof(info)) {
+        /* Of the worker, whose state is looked at in any case. */
+        if (info.ssi_signo == SIGCHLD)
+            continue;
         if (info.ssi_signo == SIGHUP)
             s->is_reload_wanted = true;
         else if (!s->why)
@@ -111,7 +114,7 @@ static void loop(struct supervisor *s)
 
 /*
  * From here on a signal is read, never delivered: nothing is left half done. The worker's end is
- * seen by its pidfd.
+ * seen by its pidfd, SIGCHLD tells that it was stopped.
  */
 static int open_signals(sigset_t *before)
 {
@@ -122,6 +125,7 @@ static int open_signals(sigset_t *before)
     sigaddset(&ours, SIGHUP);
     sigaddset(&ours, SIGINT);
     sigaddset(&ours, SIGTERM);
+    sigaddset(&ours, SIGCHLD);
     sigprocmask(SIG_BLOCK, &ours, before);
     signal(SIGPIPE, SIG_IGN);
     fd = signalfd(-1, &ours, SFD_CLOEXEC | SFD_NONBLOCK);

@@ -1,5 +1,6 @@
 """`run`: what it needs, what it leaves behind, and what holds while a part of it is dead."""
 
+import contextlib
 import ctypes
 import fcntl
 import os
@@ -7,6 +8,7 @@ import signal
 import socket
 import struct
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,7 @@ from lib.product import DNS_PORT, PROG, TCP_PORT, Product, assert_nothing_left, 
 LIBC = ctypes.CDLL(None, use_errno=True)
 SYS_PIDFD_GETFD, IP_PKTINFO = 438, 8
 
+PTRACE_SEIZE, PTRACE_INTERRUPT, WALL = 0x4206, 0x4207, 0x40000000
 LOCKS = Path("/run/cage-proxy")
 
 CONNECT = """
@@ -275,10 +278,39 @@ def test_a_worker_that_is_killed_again_and_again_stays_refused(world):
     cage.stop()
 
 
-def test_a_stopped_worker_is_replaced(world):
-    cage = start(world)
+def test_a_stopped_worker_means_refusals_at_once_and_is_replaced(world, origin):
+    cage = start(world, allow={"domains": ["good.example:80"]})
     first, = cage.worker_pids()
     os.kill(first, signal.SIGSTOP)
+    assert "stopped" in cage.wait_line(event="fault", what="worker")["message"]
+    if not listening(world):
+        assert connects(world, SHARED4) == ["ECONNREFUSED"] or listening(world)
+    wait_until(lambda: cage.worker_pids() not in ([], [first]) and listening(world), "another worker accepts", 30)
+    assert connects(world, SHARED4) == ["connected"]
+    cage.stop()
+    assert_nothing_left(world)
+
+
+def reap(task):
+    """A tracer has to see the end of what it traces before the parent does."""
+    with contextlib.suppress(ChildProcessError):
+        while not os.WIFSIGNALED(os.waitpid(task, WALL)[1]):
+            pass
+
+
+def freeze(pid):
+    """Every thread of a process stands still, and its parent is told nothing of it; undone when it is killed."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    for task in map(int, os.listdir(f"/proc/{pid}/task")):
+        for request in (PTRACE_SEIZE, PTRACE_INTERRUPT):
+            assert libc.ptrace(request, task, None, None) == 0, os.strerror(ctypes.get_errno())
+        threading.Thread(target=reap, args=(task,), daemon=True).start()
+
+
+def test_a_worker_that_hangs_is_replaced(world):
+    cage = start(world)
+    first, = cage.worker_pids()
+    freeze(first)
     assert "ping" in cage.wait_line(event="fault", what="worker")["message"]
     wait_until(lambda: cage.worker_pids() not in ([], [first]) and listening(world), "another worker accepts", 30)
     cage.stop()
