@@ -12,6 +12,12 @@ from lib.origin import Authority, Origin  # noqa: E402
 from lib.sniffer import Sniffer  # noqa: E402
 
 
+# Whoever starts the tests in the background ignores these, and every command below would inherit that.
+for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+    if signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+
+
 def pytest_sessionstart(session):
     # A run that is told to end takes its namespaces down like one that is interrupted.
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -63,13 +63,17 @@ class Cage:
 
     def freeze(self):
         """The proxy acts no more, while connections are still completed by the kernel."""
-        self._signal(signal.SIGSTOP)
+        # The supervisor first: it would refuse everything as soon as it saw a stopped worker.
+        self._signal(signal.SIGSTOP, [self._run.pid])
+        self._signal(signal.SIGSTOP, self.worker_pids())
 
     def thaw(self):
-        self._signal(signal.SIGCONT)
+        self._signal(signal.SIGCONT, self.worker_pids())
+        self._signal(signal.SIGCONT, [self._run.pid])
 
-    def _signal(self, number):
-        for pid in self.worker_pids():
+    @staticmethod
+    def _signal(number, pids):
+        for pid in pids:
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
 
