@@ -145,6 +145,8 @@ class Demo:
 
 
 def main():
+    # The caged user may not be allowed where the caller stands, and git insists on knowing that place.
+    os.chdir("/")
     netns.sweep_stale()
     with netns.state_directory("demo") as directory, netns.World() as world:
         demo = Demo(world, Authority(directory))
