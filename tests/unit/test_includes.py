@@ -44,40 +44,6 @@ HOMES = {
     "mbedtls/*": [],
 }
 
-INCLUDE = {
-    "config": {"config"},
-    "firewall": {"firewall", "config"},
-    "proxy/core": {"proxy/core", "config"},
-    "proxy/channel": {"proxy/channel", "proxy/core", "config"},
-    "proxy/worker": {"proxy/worker", "proxy/channel", "proxy/core", "config"},
-    "proxy/supervisor": {
-        "proxy/supervisor", "proxy/channel", "proxy/core", "config", "firewall",
-    },
-    "proxy/cli": {
-        "proxy/cli", "proxy/worker", "proxy/supervisor", "proxy/channel", "proxy/core", "config",
-        "firewall",
-    },
-}  # fmt: skip
-
-# One library, one home: header -> the files that include it.
-HOMES = {
-    "lua.h": ["config/policy_lua*.[ch]"],
-    "lauxlib.h": ["config/policy_lua*.[ch]"],
-    "lualib.h": ["config/policy_lua.c"],
-    "idn2.h": ["config/idna.c"],
-    "libpsl.h": ["config/public_suffix.c"],
-    "libiptc/*": ["firewall/xt_commit.c"],
-    "libmnl/*": ["firewall/sock_destroy.c"],
-    "ares*.h": ["proxy/worker/resolver*.c"],
-    "event2/*": ["proxy/worker/*.[ch]"],
-    # Only the worker has threads.
-    "pthread.h": ["proxy/worker/*.[ch]"],
-    "threads.h": [],
-    "seccomp.h": ["proxy/cli/cage_filter.c", "proxy/worker/isolate.c"],
-    "cap-ng.h": ["proxy/cli/cage_drop.c", "proxy/worker/isolate.c"],
-    "mbedtls/*": [],
-}
-
 # What the C library offers to a pure source beside types.
 PURE = ["proxy/core/*", "firewall/ruleset*", "firewall/xt_encode*"]
 PURE_MAY_INCLUDE = ["assert.h", "limits.h", "std[!i]*.h", "stdint.h", "string.h", "linux/netfilter*"]
