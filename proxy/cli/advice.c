@@ -69,8 +69,8 @@ static void advise_open_ports(const struct policy *policy, struct faults *warnin
         text_put_number(&text, count - NAMED_MAX);
         text_put(&text, " more");
     }
-    text_put(&text, ": no port is written, which opens every TCP port, and every UDP port but 53 "
-                    "and, for names, 443; write NAME:443 to open one");
+    text_put(&text, ": no port is written, which opens every TCP port, and of an address every "
+                    "UDP port but 53; write NAME:443 to open one");
     warn(warnings, policy, &first->source, &text);
 }
 
